@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The core that every probe stands on: configuration, the thread's state (which vCPU it runs), and
+ * the rings: reserve, stamp, submit, count what did not fit. Only this file knows the rings.
+ */
+#ifndef VMBLAME_CORE_BPF_H
+#define VMBLAME_CORE_BPF_H
+
+#include "compat.bpf.h"
+#include "shared.h"
+
+/* Configuration, set before loading. */
+const volatile u32 backend;
+const volatile u32 only_vm;		/* number of the VM to record */
+const volatile u32 nwatch;		/* watched ranges, whole pages */
+const volatile struct gpa_range watch[MAX_WATCH];
+const volatile u32 nasked;		/* the bytes asked for within them */
+const volatile struct gpa_range asked[MAX_WATCH];
+const volatile bool confirm_stores;	/* kvm_userspace_exit is attached */
+const volatile bool want_stacks;	/* return addresses for device accesses too */
+const volatile bool typed_reads;	/* bpf_rdonly_cast() works on KVM's structures */
+const volatile u32 nplaces;		/* of one CPU: a power of two */
+
+/* Resets seen, and the VMs of the process in the order in which they were seen. */
+u32 boot;
+u64 vms[MAX_VMS];
+struct counters counters;
+struct loss losses[MAX_RINGS];
+struct ring_pos pos[MAX_RINGS];
+struct ram_slot slots[MAX_SLOTS];
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_RINGS);
+	__type(key, u32);
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_RINGBUF);
+			__uint(max_entries, 4096);
+		});
+} rings SEC(".maps");
+
+/* CPU 0's places, then CPU 1's, ... The recorder sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct place);
+} places SEC(".maps");
+
+/* Processes that belong to the recording: the one that was launched and what it forked. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, u32);
+} procs SEC(".maps");
+
+/* Stores that KVM dropped, for the agent to do. One entry a vCPU, mapped into the VMM. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, AGENT_VCPUS);
+	__type(key, u32);
+	__type(value, struct agent_dropped);
+} dropped SEC(".maps");
+
+struct store_request {
+	u64 gpa;
+	u32 len;
+	u32 pad;
+	u8 bytes[32]; /* 16, and room to join the second half of a store */
+};
+
+/* What is known of a thread of the VMM. */
+struct thread {
+	u64 vcpu;	/* struct kvm_vcpu, 0 while not known */
+	u64 ctxt;	/* its emulator's context */
+	u64 elem;	/* the element that virtqueue_push() is filling in */
+	u64 vdev;	/* argument of the virtio_add_queue() that is running */
+	u64 pop_vq;	/* argument of the virtqueue_pop() that is running */
+	u32 fd;		/* the descriptor that KVM_RUN was called on */
+	u32 vm;
+	u32 seq;	/* events of this thread so far, the lost ones too */
+	u16 vcpu_id;
+	u16 nreq;	/* stores that the running instruction asked for */
+	struct store_request req[MAX_REQUESTS];
+	struct event_mmio held; /* the vCPU's state when it asked */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+#define COUNT(name) __sync_fetch_and_add(&counters.name, 1)
+
+/* The first event of a thread: NULL when its process is not one of ours. */
+static __noinline struct thread *thread_make(struct task_struct *task)
+{
+	struct thread *th;
+	u32 tgid;
+
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	if (!bpf_map_lookup_elem(&procs, &tgid))
+		return NULL;
+	th = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!th) {
+		COUNT(no_thread);
+		return NULL;
+	}
+	th->vcpu_id = VCPU_NONE;
+	th->fd = ~0u;
+	return th;
+}
+
+/* The thread's state, or NULL when it is not one of ours. */
+static __always_inline struct thread *thread_of(struct task_struct *task)
+{
+	struct thread *th = bpf_task_storage_get(&threads, task, 0, 0);
+
+	return th ? th : thread_make(task);
+}
+
+static __always_inline struct thread *thread_get(void)
+{
+	return thread_of(bpf_get_current_task_btf());
+}
+
+/*
+ * A vCPU's tracepoints run inside its thread's KVM_RUN: the descriptor is the system call's first
+ * argument, and its file's private_data is the struct kvm_vcpu (kvm_vcpu_ioctl(),
+ * virt/kvm/kvm_main.c). Looked up again only when the descriptor changes.
+ */
+static __noinline int thread_learn(struct thread *th, u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task_btf();
+	struct file **fds, *file = NULL;
+	struct kvm_vcpu *vcpu;
+	u64 kvm;
+	u32 i;
+
+	if (!th)
+		return -1;
+	fds = BPF_CORE_READ(task, files, fdt, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), fds + fd) || !file) {
+		COUNT(bad_read);
+		return -1;
+	}
+	vcpu = BPF_CORE_READ(file, private_data);
+	kvm = (u64)BPF_CORE_READ(vcpu, kvm);
+	for (i = 0; i < MAX_VMS; i++) {
+		if (!vms[i])
+			vms[i] = kvm;
+		if (vms[i] == kvm)
+			break;
+	}
+	th->vm = i;
+	th->vcpu = (u64)vcpu;
+	th->vcpu_id = BPF_CORE_READ(vcpu, vcpu_id);
+	th->ctxt = (u64)BPF_CORE_READ(vcpu, arch.emulate_ctxt);
+	th->fd = fd;
+	th->nreq = 0;
+	return 0;
+}
+
+/* The same, for probes that run in KVM_RUN: NULL also when the vCPU is not of the VM asked for. */
+static __always_inline struct thread *thread_get_vcpu(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = thread_of(task);
+	struct pt_regs *regs;
+	u32 fd;
+
+	if (!th)
+		return NULL;
+	regs = (void *)bpf_task_pt_regs(task);
+	fd = regs->di;
+	if (th->fd != fd) {
+		if (regs->orig_ax != NR_IOCTL_X86_64 || (u32)regs->si != KVM_RUN_IOCTL ||
+		    thread_learn(th, fd))
+			return NULL;
+	}
+	return th->vm == only_vm ? th : NULL;
+}
+
+static __always_inline struct loss *loss_of(u32 cpu)
+{
+	return &losses[cpu & (MAX_RINGS - 1)];
+}
+
+/* An event did not fit: count it, widen the span of what was lost. */
+static __noinline int lose(u32 cpu, u64 t_ns, u64 gpa, u64 gpa_end, u32 origin)
+{
+	struct loss *loss = loss_of(cpu);
+
+	if (!loss->count || t_ns < loss->t0_ns)
+		loss->t0_ns = t_ns;
+	if (t_ns > loss->t1_ns)
+		loss->t1_ns = t_ns;
+	if (!loss->count || gpa < loss->gpa)
+		loss->gpa = gpa;
+	if (!loss->count || (loss->gpa_end && (!gpa_end || gpa_end > loss->gpa_end)))
+		loss->gpa_end = gpa_end;
+	loss->origins |= 1u << origin;
+	__sync_fetch_and_add(&loss->count, 1);
+	return 0;
+}
+
+static __always_inline void stamp(struct event *h, struct thread *th, u16 kind, u64 t_ns)
+{
+	h->t_ns = t_ns;
+	h->tid = (u32)bpf_get_current_pid_tgid();
+	h->tseq = th->seq;
+	h->kind = kind;
+	h->vcpu = th->vcpu_id;
+	h->boot = boot;
+}
+
+/* Before the first event that fits again: what was lost since the last one. */
+static __noinline int tell_loss(void *ring, u32 cpu, struct thread *th)
+{
+	struct loss *loss = loss_of(cpu);
+	struct event_lost *e;
+
+	if (!ring || !th)
+		return 0;
+	e = bpf_ringbuf_reserve(ring, sizeof(*e), 0);
+	if (!e)
+		return 0;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->ring = cpu;
+	e->count = __sync_lock_test_and_set(&loss->count, 0);
+	e->t0_ns = loss->t0_ns;
+	e->t1_ns = loss->t1_ns;
+	e->gpa = loss->gpa;
+	e->gpa_end = loss->gpa_end;
+	e->origins = loss->origins;
+	loss->t1_ns = 0;
+	loss->origins = 0;
+	stamp(&e->h, th, EVENT_lost, e->t1_ns);
+	e->h.tseq = 0; /* not one of the thread's own */
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/*
+ * Room for an event of `size` bytes in this CPU's ring, or NULL (then it is counted as lost, with the
+ * addresses and the class of writer that it would have told of). Not zeroed.
+ */
+static __always_inline void *reserve(struct thread *th, u64 size, u64 t_ns, u64 gpa, u64 gpa_end,
+				     u32 origin)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	void *ring = bpf_map_lookup_elem(&rings, &cpu);
+	void *e = NULL;
+
+	th->seq++;
+	if (ring) {
+		if (loss_of(cpu)->count)
+			tell_loss(ring, cpu, th);
+		e = bpf_ringbuf_reserve(ring, size, 0);
+	}
+	if (!e)
+		lose(cpu, t_ns, gpa, gpa_end, origin);
+	return e;
+}
+
+/* A place for an access of a vCPU, or NULL; as reserve() in all else. */
+static __always_inline struct place *place_reserve(struct thread *th, u64 t_ns, u64 gpa, u64 gpa_end)
+{
+	u32 cpu = bpf_get_smp_processor_id() & (MAX_RINGS - 1), at;
+	struct ring_pos *p = &pos[cpu];
+	struct place *place;
+	u64 n;
+
+	th->seq++;
+	if (losses[cpu].count)
+		tell_loss(bpf_map_lookup_elem(&rings, &cpu), cpu, th);
+	if (p->head - p->tail >= nplaces - PLACES_SPARE) {
+		lose(cpu, t_ns, gpa, gpa_end, ORIGIN_VCPU);
+		return NULL;
+	}
+	n = __sync_fetch_and_add(&p->head, 1);
+	at = cpu * nplaces + (n & (nplaces - 1));
+	place = bpf_map_lookup_elem(&places, &at);
+	if (!place)
+		return NULL;
+	place->commit = n; /* not yet n + 1 */
+	return place;
+}
+
+static __always_inline void place_submit(struct place *place)
+{
+	barrier();
+	place->commit++;
+}
+
+/* The recorder polls: a wake-up would cost the vCPU more than the event does. */
+static __always_inline void submit(void *e)
+{
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+/* Global functions: the verifier takes their loops once, not at each call. */
+__noinline int in_watch(u64 gpa, u64 end)
+{
+	u32 i;
+
+	for (i = 0; i < MAX_WATCH && i < nwatch; i++)
+		if (gpa < watch[i].end && end > watch[i].gpa)
+			return true;
+	return false;
+}
+
+__noinline int in_asked(u64 gpa, u64 end)
+{
+	u32 i;
+
+	for (i = 0; i < MAX_WATCH && i < nasked; i++)
+		if (gpa < asked[i].end && end > asked[i].gpa)
+			return true;
+	return false;
+}
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine as a whole: resets, asked for and done, and the memory slots that the VMM sets.
+ * Uprobes on QEMU's functions, like those of the virtqueue group.
+ */
+#ifndef VMBLAME_MACHINE_BPF_H
+#define VMBLAME_MACHINE_BPF_H
+
+#include "core.bpf.h"
+
+/* ShutdownCause NONE: the first reset, which makes the machine. */
+SEC("?uprobe")
+int BPF_KPROBE(machine__qemu_system_reset, u32 reason)
+{
+	struct thread *th = thread_get();
+	u64 t_ns = bpf_ktime_get_ns();
+	struct event_reset *e;
+
+	if (!th || !reason)
+		return 0;
+	e = reserve(th, sizeof(*e), t_ns, 0, 0, ORIGIN_NONE);
+	if (e) {
+		__builtin_memset(e, 0, sizeof(*e));
+		stamp(&e->h, th, EVENT_reset, t_ns);
+		e->reason = reason;
+		submit(e);
+	}
+	__sync_fetch_and_add(&boot, 1);
+	return 0;
+}
+
+SEC("?uprobe")
+int BPF_KPROBE(machine__qemu_system_reset_request, u32 reason)
+{
+	struct thread *th = thread_get();
+	u64 t_ns = bpf_ktime_get_ns();
+	struct event_reset_request *e;
+
+	if (!th)
+		return 0;
+	e = reserve(th, sizeof(*e), t_ns, 0, 0, ORIGIN_NONE);
+	if (!e)
+		return 0;
+	__builtin_memset(e, 0, sizeof(*e));
+	stamp(&e->h, th, EVENT_reset_request, t_ns);
+	e->reason = reason;
+	submit(e);
+	return 0;
+}
+
+/* int kvm_vm_ioctl(KVMState *s, int type, void *arg), accel/kvm/kvm-all.c. */
+SEC("?uprobe")
+int BPF_KPROBE(machine__kvm_vm_ioctl, u64 s, u32 type, u64 arg)
+{
+	struct kvm_userspace_memory_region region;
+	u64 t_ns = bpf_ktime_get_ns();
+	struct event_memslot *e;
+	struct thread *th;
+	u32 id;
+
+	if (type != SET_REGION && type != SET_REGION2)
+		return 0;
+	th = thread_get();
+	/* Both structures start alike. */
+	if (!th || bpf_probe_read_user(&region, sizeof(region), (void *)arg))
+		return 0;
+	id = region.slot;
+	if (id < MAX_SLOTS) { /* of address space 0 */
+		slots[id].size = 0;
+		slots[id].gpa = region.guest_phys_addr;
+		slots[id].hva = region.userspace_addr;
+		slots[id].size = region.memory_size;
+	}
+	e = reserve(th, sizeof(*e), t_ns, 0, 0, ORIGIN_NONE);
+	if (!e)
+		return 0;
+	__builtin_memset(e, 0, sizeof(*e));
+	stamp(&e->h, th, EVENT_memslot, t_ns);
+	e->as = id >> 16;
+	e->slot = id & 0xffff;
+	e->flags = region.flags;
+	e->gpa = region.guest_phys_addr;
+	e->size = region.memory_size;
+	e->hva = region.userspace_addr;
+	submit(e);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the BPF programs and the recorder share besides events: limits, losses, counters.
+ */
+#ifndef VMBLAME_BPF_SHARED_H
+#define VMBLAME_BPF_SHARED_H
+
+#include "../formats/event.h"
+
+#define MAX_WATCH    64
+#define MAX_RINGS    512 /* a power of two; one ring a CPU */
+#define MAX_VMS	     8
+#define MAX_SLOTS    64
+#define MAX_REQUESTS 16
+#define MAX_SG	     64 /* segments told of a request, each way; the rest are counted */
+
+/* KVM's back end; the recorder finds out which. */
+enum backend { BACKEND_UNKNOWN, BACKEND_SVM, BACKEND_VMX, BACKEND_PVM };
+
+struct gpa_range {
+	u64 gpa, end; /* half-open */
+};
+
+/*
+ * Accesses of vCPUs come by the thousand and are all of one size, so they have a ring of their own: an
+ * array of places per CPU, mapped into the recorder, which costs a vCPU less than half of what a BPF
+ * ring buffer does. A place is taken by adding to `head`, and filled when its `commit` is its number
+ * plus one; the recorder adds to `tail`.
+ */
+struct place {
+	u64 commit;
+	union {
+		struct event h;
+		struct event_mmio mmio;
+		struct event_pio pio;
+	};
+};
+
+#define PLACES_SPARE 16 /* so that programs that interrupt each other cannot overtake the reader */
+
+struct ring_pos {
+	u64 head; /* the programs' */
+	u64 pad0[7];
+	u64 tail; /* the recorder's */
+	u64 pad1[7];
+};
+
+/* What did not fit into one ring since it was last told. */
+struct loss {
+	u64 count;
+	u64 t0_ns, t1_ns;
+	u64 gpa, gpa_end;
+	u64 origins; /* bits 1 << enum origin */
+};
+
+/* Where guest RAM lies in the VMM, address space 0; slot number is the index. */
+struct ram_slot {
+	u64 gpa, size, hva;
+};
+
+/* Each is a reason why something is missing or was left out. */
+#define COUNTERS(X)                                                                                \
+	X(no_thread, "events without room for the thread's state")                                 \
+	X(bad_read, "reads of kernel or guest memory that failed")                                 \
+	X(retried, "stores that a fault made the guest repeat: asked for twice, done once")        \
+	X(superseded, "stores that KVM dropped and the agent did")                                 \
+	X(unasked, "stores to a watched page, outside the bytes asked for")                        \
+	X(too_many_requests, "stores of one instruction beyond those held")                        \
+	X(sg_left_out, "segments of a request beyond those told of")                               \
+	X(unknown_queue, "requests of a queue that was made before the recording")
+
+#define COUNTER_FIELD(name, text) u64 name;
+struct counters {
+	COUNTERS(COUNTER_FIELD)
+};
+#undef COUNTER_FIELD
+
+#endif

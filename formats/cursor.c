@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Cursors: one lane a stream, each with at most one chunk decoded; the lane whose event has the
+ * next sequence number gives it. A lane's chunk is decoded only when its turn has come.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "decode.h"
+#include "desc.h"
+#include "reader_file.h"
+
+struct lane {
+	unsigned stream;
+	bool wanted, loaded;
+	size_t next;  /* chunk to look at: an index, backward one more than it */
+	size_t chunk; /* the chunk that is loaded, or will be */
+	u64 key;      /* sequence number of the next event, or a bound for it */
+	u32 left;     /* events of the loaded chunk not yet given */
+	struct decoded events;
+};
+
+struct cursor {
+	struct reader *r;
+	struct cursor_spec spec;
+	bool kinds[EVENT_MAX];
+	bool paged; /* there is a page filter */
+	bool told_gap, told_cut, ended;
+	struct lane lanes[STREAM_MAX];
+	struct lane *given; /* whose event the caller holds */
+	struct decoder *decoder;
+	ZSTD_DCtx *zstd;
+	struct buf chunk;
+	void *scratch;
+	u64 nread;
+	char message[512];
+};
+
+static bool chunk_wanted(const struct cursor *c, const struct lane *l, size_t i)
+{
+	const struct chunk_info *info = &c->r->chunks[i];
+
+	if (info->stream != l->stream || info->t_max < c->spec.t_min ||
+	    (c->spec.t_max && info->t_min > c->spec.t_max))
+		return false;
+	return !c->paged || l->stream == STREAM_STATE ||
+	       reader_chunk_touches(c->r, i, c->spec.gpa, c->spec.gpa_end);
+}
+
+/* Finds the lane's next chunk, without reading it. False when there is none. */
+static bool lane_seek(struct cursor *c, struct lane *l)
+{
+	const size_t n = c->r->info.nchunks;
+
+	while (c->spec.backward ? l->next > 0 : l->next < n) {
+		const size_t i = c->spec.backward ? --l->next : l->next++;
+
+		if (!chunk_wanted(c, l, i))
+			continue;
+		l->chunk = i;
+		l->loaded = false;
+		l->key = c->spec.backward ? c->r->chunks[i].seq_max : c->r->chunks[i].seq_min;
+		return true;
+	}
+	l->wanted = false;
+	return false;
+}
+
+static u32 lane_index(const struct cursor *c, const struct lane *l)
+{
+	return c->spec.backward ? l->left - 1 : l->events.n - l->left;
+}
+
+static bool event_wanted(const struct cursor *c, const struct lane *l, const struct event *ev)
+{
+	u64 gpa, end;
+
+	if (!c->kinds[ev->kind] || ev->t_ns < c->spec.t_min ||
+	    (c->spec.t_max && ev->t_ns > c->spec.t_max))
+		return false;
+	if (!c->paged || l->stream == STREAM_STATE)
+		return true;
+	/* An empty range touches nothing. */
+	return event_range(ev, &gpa, &end) && gpa < end && gpa < c->spec.gpa_end &&
+	       c->spec.gpa < end;
+}
+
+/* Moves over events that are not wanted; sets the key. False when the chunk is used up. */
+static bool lane_skip(const struct cursor *c, struct lane *l)
+{
+	for (; l->left; l->left--) {
+		const u32 i = lane_index(c, l);
+
+		if (event_wanted(c, l, decoded_peek(&l->events, i))) {
+			l->key = decoded_seq(&l->events, i);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void cursor_complain(struct cursor *c, u64 off, const char *why)
+{
+	snprintf(c->message, sizeof(c->message), "%s: offset %llu: %s", c->r->path,
+		 (unsigned long long)off, why);
+}
+
+static int chunk_events(struct cursor *c, struct lane *l, const struct chunk_head *h,
+			const char **why)
+{
+	struct span blocks[BLOCKS];
+	int err = chunk_decode(h, c->chunk.data, &l->events.raw, blocks, BLOCKS, c->zstd, why);
+
+	if (!err)
+		err = decoder_run(c->decoder, blocks, h->events, h->seq_min, &l->events, why);
+	if (!err && l->events.seq_last != h->seq_max) {
+		*why = "a chunk's last event is not the one its header names";
+		err = -EBADMSG;
+	}
+	return err;
+}
+
+/* Reads and decodes the lane's chunk. CURSOR_MORE when it could. */
+static enum cursor_status lane_load(struct cursor *c, struct lane *l)
+{
+	const struct chunk_info *info = &c->r->chunks[l->chunk];
+	const char *why = "this chunk was damaged when the file was scanned";
+	struct chunk_head h;
+	int err = -EBADMSG;
+
+	l->left = 0;
+	l->loaded = true;
+	c->nread++;
+	if (!info->damaged)
+		err = reader_chunk(c->r, info->off, info->size, &c->chunk, &h, &why);
+	if (!err && (h.type != CHUNK_EVENTS || h.stream != info->stream)) {
+		why = "a chunk is not as the index says";
+		err = -EBADMSG;
+	}
+	if (!err)
+		err = chunk_events(c, l, &h, &why);
+	if (!err) {
+		l->left = l->events.n;
+		return CURSOR_MORE;
+	}
+	if (err == -EBADMSG || err == -ENODATA) {
+		cursor_complain(c, info->off, why);
+		return CURSOR_CORRUPT;
+	}
+	cursor_complain(c, info->off, strerror(-err));
+	c->ended = true;
+	return CURSOR_IO;
+}
+
+int cursor_open(struct cursor **out, struct reader *r, const struct cursor_spec *spec)
+{
+	struct cursor *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->r = r;
+	c->spec = *spec;
+	c->paged = spec->gpa || spec->gpa_end;
+	for (unsigned k = 0; k < EVENT_MAX; k++)
+		c->kinds[k] = spec->kinds ? spec->kinds[k] : true;
+	c->zstd = ZSTD_createDCtx();
+	c->scratch = calloc(1, event_size_max());
+	if (!c->zstd || !c->scratch || decoder_open(&c->decoder)) {
+		cursor_close(c);
+		return -ENOMEM;
+	}
+	for (unsigned s = 0; s < STREAM_MAX; s++) {
+		struct lane *l = &c->lanes[s];
+
+		l->stream = s;
+		l->next = spec->backward ? r->info.nchunks : 0;
+		l->wanted = !spec->streams || spec->streams >> s & 1;
+		if (l->wanted)
+			lane_seek(c, l);
+	}
+	*out = c;
+	return 0;
+}
+
+static struct lane *lane_first(struct cursor *c)
+{
+	struct lane *first = NULL;
+
+	for (unsigned s = 0; s < STREAM_MAX; s++) {
+		struct lane *l = &c->lanes[s];
+
+		if (l->wanted &&
+		    (!first || (c->spec.backward ? l->key > first->key : l->key < first->key)))
+			first = l;
+	}
+	return first;
+}
+
+/* All lanes are at their end. */
+static enum cursor_status cursor_end(struct cursor *c)
+{
+	if (c->r->gap && !c->told_gap) {
+		c->told_gap = true;
+		cursor_complain(c, c->r->gap_off, "bytes that belong to no chunk");
+		return CURSOR_CORRUPT;
+	}
+	if (c->r->info.truncated && !c->told_cut) {
+		c->told_cut = true;
+		cursor_complain(c, c->r->info.whole_bytes, "the file is cut here");
+		return CURSOR_TRUNCATED;
+	}
+	return CURSOR_END;
+}
+
+enum cursor_status cursor_next(struct cursor *c, const struct event **ev, u64 *seq)
+{
+	struct lane *l = c->given;
+
+	/* The event that was given last is done with only now. */
+	if (l && !lane_skip(c, l))
+		lane_seek(c, l);
+	c->given = NULL;
+	while (!c->ended && (l = lane_first(c))) {
+		if (!l->loaded) {
+			const enum cursor_status status = lane_load(c, l);
+
+			if (status != CURSOR_MORE) {
+				lane_seek(c, l);
+				return status;
+			}
+			if (!lane_skip(c, l))
+				lane_seek(c, l);
+			continue;
+		}
+		*ev = decoded_event(&l->events, lane_index(c, l), c->scratch);
+		*seq = l->key;
+		l->left--;
+		c->given = l;
+		return CURSOR_MORE;
+	}
+	return c->ended ? CURSOR_END : cursor_end(c);
+}
+
+u64 cursor_chunks_read(const struct cursor *c)
+{
+	return c->nread;
+}
+
+const char *cursor_message(const struct cursor *c)
+{
+	return c->message;
+}
+
+void cursor_close(struct cursor *c)
+{
+	if (!c)
+		return;
+	for (unsigned s = 0; s < STREAM_MAX; s++)
+		decoded_free(&c->lanes[s].events);
+	decoder_close(c->decoder);
+	ZSTD_freeDCtx(c->zstd);
+	buf_free(&c->chunk);
+	free(c->scratch);
+	free(c);
+}

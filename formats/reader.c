@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Opens a trace: header, trailer, index, facts. Whatever is wrong with trailer or index leads to a
+ * scan.
+ */
+#include "reader_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "decode.h"
+#include "index.h"
+#include "pages.h"
+
+#define METAS_MAX	4096 /* keys */
+#define METAS_BYTES_MAX (16u << 20)
+
+int reader_pread(const struct reader *r, void *to, size_t n, u64 off)
+{
+	u8 *p = to;
+
+	while (n > 0) {
+		const ssize_t got = pread(r->fd, p, n, (off_t)off);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			return -ENODATA;
+		p += got;
+		off += (u64)got;
+		n -= (size_t)got;
+	}
+	return 0;
+}
+
+void reader_complain(struct reader *r, u64 off, const char *why)
+{
+	if (r->message[0] == '\0')
+		snprintf(r->message, sizeof(r->message), "%s: offset %llu: %s", r->path,
+			 (unsigned long long)off, why);
+}
+
+int reader_chunk(const struct reader *r, u64 off, u32 size, struct buf *to, struct chunk_head *h,
+		 const char **why)
+{
+	int err = reader_pread(r, h, sizeof(*h), off);
+
+	*why = "a chunk is cut";
+	if (!err && !chunk_head_valid(h, off, why))
+		err = -EBADMSG;
+	if (err) {
+		h->size = 0;
+		return err;
+	}
+	if (size && h->size != size) {
+		*why = "a chunk is not as the index says";
+		return -EBADMSG;
+	}
+	*why = "a chunk is cut";
+	if (off > r->info.file_bytes || h->size > r->info.file_bytes - off)
+		return -ENODATA;
+	const size_t n = h->size - sizeof(*h);
+
+	to->len = 0;
+	if (!buf_reserve(to, n + 1)) {
+		to->failed = false;
+		return -ENOMEM;
+	}
+	err = reader_pread(r, to->data, n, off + sizeof(*h));
+	if (err)
+		return err;
+	to->len = n;
+	if (!chunk_body_valid(h, to->data)) {
+		*why = "a chunk's checksum is wrong";
+		return -EBADMSG;
+	}
+	return 0;
+}
+
+int reader_add(struct reader *r, const struct chunk_info *info, struct span pages)
+{
+	const size_t n = r->info.nchunks;
+
+	if (n == r->cap) {
+		const size_t cap = n ? 2 * n : 64;
+		struct chunk_info *chunks = realloc(r->chunks, cap * sizeof(*chunks));
+
+		if (chunks)
+			r->chunks = chunks;
+		struct chunk_pages_at *at = realloc(r->at, cap * sizeof(*at));
+
+		if (at)
+			r->at = at;
+		if (!chunks || !at)
+			return -ENOMEM;
+		r->cap = cap;
+	}
+	const size_t npages = span_left(&pages);
+
+	r->chunks[n] = *info;
+	r->at[n] = (struct chunk_pages_at){.off = r->pages.len, .size = (u32)npages};
+	if (npages <= READER_PAGES_MAX - r->pages.len && !info->damaged) {
+		buf_put(&r->pages, pages.p, npages);
+		if (r->pages.failed)
+			return -ENOMEM;
+		r->at[n].kept = true;
+	}
+	r->info.chunks = r->chunks;
+	r->info.nchunks++;
+	if (info->damaged)
+		return 0;
+	r->info.events += info->events;
+	r->info.lost += info->lost;
+	if (info->t_max > r->info.t_end_ns)
+		r->info.t_end_ns = info->t_max;
+	return 0;
+}
+
+bool reader_chunk_touches(const struct reader *r, size_t chunk, u64 gpa, u64 end)
+{
+	const struct chunk_pages_at *at = &r->at[chunk];
+	struct buf set = {0};
+	bool touches = true;
+
+	if (at->kept)
+		return pages_touch(span_of(r->pages.data + at->off, at->size), gpa, end);
+	if (buf_reserve(&set, at->size + 1) &&
+	    !reader_pread(r, set.data, at->size, r->chunks[chunk].off + sizeof(struct chunk_head)))
+		touches = pages_touch(span_of(set.data, at->size), gpa, end);
+	buf_free(&set);
+	return touches;
+}
+
+static struct meta *meta_find(const struct reader *r, const char *key, size_t len)
+{
+	for (size_t i = 0; i < r->nmetas; i++)
+		if (strncmp(r->metas[i].key, key, len) == 0 && r->metas[i].key[len] == '\0')
+			return &r->metas[i];
+	return NULL;
+}
+
+/* -E2BIG when there are more than anybody needs. */
+static int meta_set(struct reader *r, const char *key, size_t key_len, const char *value,
+		    size_t value_len)
+{
+	struct meta *m = meta_find(r, key, key_len);
+
+	if (value_len > METAS_BYTES_MAX - r->metas_bytes || (!m && r->nmetas == METAS_MAX))
+		return -E2BIG;
+	char *copy = strndup(value, value_len);
+
+	if (!copy)
+		return -ENOMEM;
+	r->metas_bytes += value_len;
+	if (m) {
+		r->metas_bytes -= strlen(m->value);
+		free(m->value);
+		m->value = copy;
+		return 0;
+	}
+	struct meta *metas = realloc(r->metas, (r->nmetas + 1) * sizeof(*metas));
+
+	if (metas)
+		r->metas = metas;
+	char *name = strndup(key, key_len);
+
+	if (!metas || !name) {
+		free(copy);
+		free(name);
+		return -ENOMEM;
+	}
+	r->metas[r->nmetas++] = (struct meta){name, copy};
+	return 0;
+}
+
+static int metas_take(struct reader *r, struct span s, u64 off)
+{
+	while (span_left(&s)) {
+		const u64 key_len = span_varint(&s);
+		const char *key = (const char *)span_take(&s, key_len);
+		const u64 value_len = span_varint(&s);
+		const char *value = (const char *)span_take(&s, value_len);
+		int err = -EBADMSG;
+
+		if (key && value && key_len && !memchr(key, 0, key_len) &&
+		    !memchr(value, 0, value_len))
+			err = meta_set(r, key, key_len, value, value_len);
+		if (err == -ENOMEM)
+			return err;
+		if (err) {
+			r->info.damaged = true;
+			reader_complain(r, off,
+					err == -E2BIG ? "too many facts" : "a fact is malformed");
+			return 0;
+		}
+	}
+	return 0;
+}
+
+int reader_metas(struct reader *r, u64 off, u32 size)
+{
+	struct chunk_head h;
+	struct span block;
+	const char *why;
+	int err = reader_chunk(r, off, size, &r->chunk, &h, &why);
+
+	if (!err && h.type != CHUNK_META) {
+		why = "a chunk is not as the index says";
+		err = -EBADMSG;
+	}
+	if (!err)
+		err = chunk_decode(&h, r->chunk.data, &r->raw, &block, 1, r->zstd, &why);
+	if (!err)
+		return metas_take(r, block, off);
+	if (err != -EBADMSG && err != -ENODATA)
+		return err;
+	r->info.damaged = true;
+	reader_complain(r, off, why);
+	return 0;
+}
+
+static int row_add(struct reader *r, const struct index_row *row, struct span pages)
+{
+	const struct chunk_info info = {
+		.off = row->off,
+		.size = row->size,
+		.events = row->events,
+		.stream = row->stream,
+		.t_min = row->t_min,
+		.t_max = row->t_max,
+		.seq_min = row->seq_min,
+		.seq_max = row->seq_max,
+		.lost = row->lost,
+	};
+
+	if (row->type == CHUNK_META)
+		return reader_metas(r, row->off, row->size);
+	if (row->type != CHUNK_EVENTS || row->stream >= STREAM_MAX)
+		return 0; /* of a later version */
+	return reader_add(r, &info, pages);
+}
+
+/* Reads the index chunks that lie in [off,end). -EBADMSG when they are not whole. */
+static int index_read(struct reader *r, u64 off, u64 end)
+{
+	u64 next = sizeof(struct file_head);
+	const u64 limit = off;
+
+	while (off < end) {
+		struct chunk_head h;
+		struct span rows, pages;
+		struct index_row row;
+		struct buf raw = {0};
+		const char *why;
+		int err = reader_chunk(r, off, 0, &r->chunk, &h, &why);
+
+		if (!err && h.type != CHUNK_INDEX)
+			err = -EBADMSG;
+		if (!err)
+			err = chunk_decode(&h, r->chunk.data, &raw, &rows, 1, r->zstd, &why);
+		/* Facts are read on the way, through r->chunk and r->raw. */
+		while (!err && index_take(&rows, &next, limit, &row, &pages))
+			err = row_add(r, &row, pages);
+		if (!err && rows.bad)
+			err = -EBADMSG;
+		buf_free(&raw);
+		if (err)
+			return err == -ENODATA ? -EBADMSG : err;
+		off += h.size;
+	}
+	return off == end ? 0 : -EBADMSG;
+}
+
+static int reader_load(struct reader *r)
+{
+	const u64 size = r->info.file_bytes;
+	struct trailer t;
+
+	if (size >= sizeof(struct file_head) + sizeof(t)) {
+		int err = reader_pread(r, &t, sizeof(t), size - sizeof(t));
+
+		if (err)
+			return err;
+		if (trailer_valid(&t, size)) {
+			r->info.whole_bytes = size;
+			err = index_read(r, t.index_off, size - sizeof(t));
+			if (err != -EBADMSG)
+				return err;
+			r->info.damaged = true;
+			reader_complain(r, t.index_off, "the index is damaged");
+		}
+	}
+	return reader_scan(r);
+}
+
+static int head_load(struct reader *r, const char **why)
+{
+	struct file_head h = {0};
+	const size_t n = r->info.file_bytes < sizeof(h) ? r->info.file_bytes : sizeof(h);
+	int err = reader_pread(r, &h, n, 0);
+
+	*why = "cannot be read";
+	if (err)
+		return err;
+	*why = r->info.file_bytes ? "not a vmblame trace" : "empty";
+	if (n < sizeof(h) && n > 0 &&
+	    memcmp(h.magic, FILE_MAGIC, n < MAGIC_BYTES ? n : MAGIC_BYTES) == 0) {
+		*why = "cut within its header";
+		return -EBADMSG;
+	}
+	if (n < sizeof(h))
+		return -EPROTO;
+	r->info.version_major = h.version_major;
+	r->info.version_minor = h.version_minor;
+	r->info.start_mono_ns = h.start_mono_ns;
+	r->info.start_real_ns = h.start_real_ns;
+	return file_head_check(&h, why);
+}
+
+/* Everything after open(2); *why stays NULL when the errno says it all. */
+static int reader_begin(struct reader *r, const char **why)
+{
+	struct stat st;
+
+	if (fstat(r->fd, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	if (!S_ISREG(st.st_mode)) {
+		*why = "not a regular file";
+		return -EPROTO;
+	}
+	r->info.file_bytes = (u64)st.st_size;
+	int err = head_load(r, why);
+
+	if (err)
+		return err;
+	*why = NULL;
+	r->zstd = ZSTD_createDCtx();
+	return r->zstd ? reader_load(r) : -ENOMEM;
+}
+
+int reader_open(struct reader **out, const char *path, char *err, size_t err_size)
+{
+	struct reader *r = calloc(1, sizeof(*r));
+	const char *why = NULL;
+	int code = -ENOMEM;
+
+	if (r) {
+		r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+		r->path = strdup(path);
+		code = r->fd < 0 ? -errno : !r->path ? -ENOMEM : reader_begin(r, &why);
+	}
+	if (!code) {
+		*out = r;
+		return 0;
+	}
+	if (why && code != -EIO)
+		snprintf(err, err_size, "%s: offset 0: %s", path, why);
+	else
+		snprintf(err, err_size, "%s: %s", path, strerror(-code));
+	reader_close(r);
+	return code;
+}
+
+void reader_close(struct reader *r)
+{
+	if (!r)
+		return;
+	if (r->fd >= 0)
+		close(r->fd);
+	for (size_t i = 0; i < r->nmetas; i++) {
+		free(r->metas[i].key);
+		free(r->metas[i].value);
+	}
+	free(r->metas);
+	free(r->chunks);
+	free(r->at);
+	buf_free(&r->pages);
+	buf_free(&r->chunk);
+	buf_free(&r->raw);
+	ZSTD_freeDCtx(r->zstd);
+	free(r->path);
+	free(r);
+}
+
+const struct trace_info *reader_info(const struct reader *r)
+{
+	return &r->info;
+}
+
+const char *reader_message(const struct reader *r)
+{
+	return r->message[0] ? r->message : NULL;
+}
+
+const char *reader_meta(const struct reader *r, const char *key)
+{
+	const struct meta *m = meta_find(r, key, strlen(key));
+
+	return m ? m->value : NULL;
+}
+
+int reader_meta_each(const struct reader *r,
+		     int (*fn)(void *arg, const char *key, const char *value), void *arg)
+{
+	for (size_t i = 0; i < r->nmetas; i++) {
+		const int ret = fn(arg, r->metas[i].key, r->metas[i].value);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}

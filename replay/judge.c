@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The rules, in order: lost events; a gap in the watch on guest stores; a gap in the watch on
+ * devices; memory that the VMM writes unseen; a later look that disagrees. Only what passes all is
+ * WRITTEN-BY.
+ */
+#include "judge.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/desc.h"
+
+#define CLASSES_ALL ((1u << ORIGIN_UNSEEN) - (1u << ORIGIN_VCPU))
+
+struct case_file {
+	const struct piece *piece;
+	struct moment limit;
+	const struct kept *write; /* last one before limit, or NULL */
+	size_t first, after;	  /* looks since the write are in active[first..after) */
+	struct horizon vcpu, virtqueue;
+	struct moment from; /* the write, or when every class was being observed */
+};
+
+static bool kept_is_write(const struct kept *k)
+{
+	return k->kind == ENTRY_STORE || k->kind == ENTRY_TRANSFER;
+}
+
+static const struct kept *active(const struct piece *p, size_t i)
+{
+	return &p->pile->kept[p->active[i]];
+}
+
+/* The piece's bytes in an entry that has bytes. */
+static const u8 *slice(const struct piece *p, const struct kept *k)
+{
+	return k->bytes + (p->gpa - k->gpa);
+}
+
+/* What a write left in the piece, or NULL when it was not captured. */
+static const u8 *write_bytes(const struct piece *p, const struct kept *w)
+{
+	if (w->kind == ENTRY_STORE)
+		return slice(p, w);
+	for (size_t i = 0; i < p->nactive; i++) {
+		const struct kept *k = active(p, i);
+
+		if (k->kind == ENTRY_CAPTURE && k->req == w->req &&
+		    (k->req || k->at.t_ns == w->at.t_ns))
+			return slice(p, k);
+	}
+	return NULL;
+}
+
+static bool observed_since(const struct horizon *h, struct moment from)
+{
+	return h->on && !moment_before(from, h->since);
+}
+
+/* Whether nothing can have written the piece unseen between two moments. */
+static bool trusted_between(const struct piece *p, struct moment from, struct moment limit)
+{
+	const struct coverage *c = &p->pile->coverage;
+	const struct horizon vcpu = coverage_horizon(c, ORIGIN_VCPU, p->gpa, limit);
+	const struct horizon virtqueue = coverage_horizon(c, ORIGIN_VIRTQUEUE, p->gpa, limit);
+	struct losses losses;
+
+	coverage_losses(c, p->gpa, from, limit, &losses);
+	return !losses.count && observed_since(&vcpu, from) && observed_since(&virtqueue, from) &&
+	       !state_ring(p->state, p->gpa, from, limit);
+}
+
+/* What the piece held before active[i], which is a write; NULL when not known. */
+static const u8 *old_bytes(const struct piece *p, size_t i)
+{
+	const struct moment limit = active(p, i)->at;
+
+	while (++i < p->nactive) {
+		const struct kept *k = active(p, i);
+
+		if (k->kind == ENTRY_CAPTURE)
+			continue;
+		if (!trusted_between(p, k->at, limit))
+			return NULL;
+		return k->kind == ENTRY_LOOK ? slice(p, k) : write_bytes(p, k);
+	}
+	return NULL;
+}
+
+#define SECONDS(ns) (unsigned long long)((ns) / 1000000000), (unsigned long long)((ns) % 1000000000)
+
+static const char *class_text(enum origin origin)
+{
+	return origin == ORIGIN_VCPU ? "guest stores here" : "virtqueue writes";
+}
+
+/* The sentence on the last write seen, for verdicts that do not name a writer. */
+static void last_seen(const struct case_file *c, char *buf, size_t size)
+{
+	if (c->write)
+		snprintf(buf, size, "; the last write seen is #%llu at %llu.%09llu s",
+			 (unsigned long long)c->write->at.seq, SECONDS(c->write->at.t_ns));
+	else
+		buf[0] = 0;
+}
+
+static void answer_gap(const struct case_file *c, struct answer *a, enum origin origin,
+		       const struct horizon *h)
+{
+	const char *why = why_name(h->why);
+	char seen[80], gap[200];
+
+	last_seen(c, seen, sizeof(seen));
+	if (h->on)
+		snprintf(gap, sizeof(gap), "%s were not observed before %llu.%09llu s (%s)",
+			 class_text(origin), SECONDS(h->since.t_ns), why ? why : "?");
+	else if (h->off.seq)
+		snprintf(gap, sizeof(gap), "%s were no longer observed from %llu.%09llu s on (%s)",
+			 class_text(origin), SECONDS(h->off.t_ns), why ? why : "?");
+	else
+		snprintf(gap, sizeof(gap), "%s were not observed", class_text(origin));
+	a->verdict = VERDICT_UNKNOWN;
+	a->why = h->why;
+	snprintf(a->detail, sizeof(a->detail), "%s%s", gap, seen);
+}
+
+static bool rule_lost(const struct case_file *c, struct answer *a)
+{
+	struct losses losses;
+	char seen[80], where[64] = "";
+
+	coverage_losses(&c->piece->pile->coverage, c->piece->gpa,
+			c->write ? c->write->at : MOMENT_START, c->limit, &losses);
+	if (!losses.count)
+		return false;
+	if (losses.gpa || losses.end != UINT64_MAX)
+		snprintf(where, sizeof(where), " over 0x%llx..0x%llx",
+			 (unsigned long long)losses.gpa, (unsigned long long)losses.end);
+	last_seen(c, seen, sizeof(seen));
+	a->verdict = VERDICT_LOST;
+	a->lost = losses.count;
+	snprintf(a->detail, sizeof(a->detail),
+		 "%llu events were dropped between %llu.%09llu s and %llu.%09llu s%s%s",
+		 (unsigned long long)losses.count, SECONDS(losses.t0_ns), SECONDS(losses.t1_ns),
+		 where, seen);
+	return true;
+}
+
+/* Without a write, an observation that had a gap tells nothing of the time before it. */
+static bool rule_gap(struct case_file *c, struct answer *a)
+{
+	const struct {
+		enum origin origin;
+		const struct horizon *h;
+	} classes[] = {{ORIGIN_VCPU, &c->vcpu}, {ORIGIN_VIRTQUEUE, &c->virtqueue}};
+
+	c->from = c->write ? c->write->at : MOMENT_START;
+	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
+		const struct horizon *h = classes[i].h;
+		const bool whole = c->write ? observed_since(h, c->write->at) : h->on && h->first;
+
+		if (!whole) {
+			answer_gap(c, a, classes[i].origin, h);
+			return true;
+		}
+		if (!c->write && moment_before(c->from, h->since))
+			c->from = h->since;
+	}
+	return false;
+}
+
+static bool rule_ring(const struct case_file *c, struct answer *a)
+{
+	const struct ring *ring = state_ring(c->piece->state, c->piece->gpa, c->from, c->limit);
+	char name[48], seen[80];
+
+	if (!ring)
+		return false;
+	last_seen(c, seen, sizeof(seen));
+	a->verdict = VERDICT_UNKNOWN;
+	a->why = WHY_NO_PROBE;
+	snprintf(a->detail, sizeof(a->detail),
+		 "in the used ring of %s queue %u, which the VMM writes through cached pointers, "
+		 "unseen%s",
+		 state_device_name(c->piece->state, ring->dev, name, sizeof(name)), ring->queue,
+		 seen);
+	return true;
+}
+
+enum looks { LOOKS_AGREE, LOOKS_DIFFER };
+
+/* Compares the looks since the write with what it left, or with each other. *bytes receives what
+ * the piece is known to hold, *odd the look that says otherwise. */
+static enum looks looks_compare(const struct case_file *c, const u8 **bytes,
+				const struct kept **odd)
+{
+	const struct piece *p = c->piece;
+	const u8 *expected = c->write ? write_bytes(p, c->write) : NULL;
+
+	*bytes = expected;
+	for (size_t i = c->after; i-- > c->first;) {
+		const struct kept *k = active(p, i);
+
+		if (k->kind != ENTRY_LOOK || moment_before(k->at, c->from))
+			continue;
+		if (!expected)
+			expected = slice(p, k);
+		if (memcmp(expected, slice(p, k), p->end - p->gpa)) {
+			*odd = k;
+			return LOOKS_DIFFER;
+		}
+	}
+	if (!c->write)
+		*bytes = expected;
+	return LOOKS_AGREE;
+}
+
+static void answer_differ(const struct case_file *c, struct answer *a, const struct kept *odd)
+{
+	const bool all = (a->covers & CLASSES_ALL) == CLASSES_ALL;
+	char seen[80];
+
+	last_seen(c, seen, sizeof(seen));
+	a->verdict = all ? VERDICT_UNEXPLAINED : VERDICT_UNKNOWN;
+	a->why = all ? WHY_NONE : WHY_NO_PROBE;
+	snprintf(a->detail, sizeof(a->detail),
+		 "at %llu.%09llu s memory held other bytes, and no write that was seen put them "
+		 "there%s%s",
+		 SECONDS(odd->at.t_ns), all ? "" : "; not every class of writer was observed",
+		 seen);
+}
+
+static u16 covers_since(const struct case_file *c)
+{
+	u16 covers = 0;
+
+	for (unsigned o = ORIGIN_VCPU; o < ORIGIN_UNSEEN; o++) {
+		const struct horizon h =
+			coverage_horizon(&c->piece->pile->coverage, o, c->piece->gpa, c->limit);
+
+		if (observed_since(&h, c->from))
+			covers |= (u16)(1u << o);
+	}
+	return covers;
+}
+
+/* False when the piece must be judged byte by byte. */
+static bool case_judge(struct case_file *c, struct answer *a)
+{
+	const struct piece *p = c->piece;
+	const struct kept *odd = NULL;
+
+	*a = (struct answer){
+		.write = c->write ? &p->pile->writes[c->write->write] : NULL,
+	};
+	c->vcpu = coverage_horizon(&p->pile->coverage, ORIGIN_VCPU, p->gpa, c->limit);
+	c->virtqueue = coverage_horizon(&p->pile->coverage, ORIGIN_VIRTQUEUE, p->gpa, c->limit);
+	if (c->write) {
+		a->bytes = write_bytes(p, c->write);
+		a->old = old_bytes(p, c->after);
+	}
+	const bool gap_or_lost = rule_lost(c, a) || rule_gap(c, a);
+	c->from = c->write ? c->write->at : c->from;
+	a->covers = covers_since(c);
+	if (gap_or_lost || rule_ring(c, a))
+		return true;
+	if (looks_compare(c, &a->bytes, &odd) == LOOKS_DIFFER) {
+		if (p->end - p->gpa > 1)
+			return false;
+		answer_differ(c, a, odd);
+	} else if (c->write) {
+		a->verdict = VERDICT_WRITTEN_BY;
+	} else {
+		a->verdict = VERDICT_INITIAL;
+		snprintf(a->detail, sizeof(a->detail),
+			 "not written since it has been observed, from %llu.%09llu s on",
+			 SECONDS(c->from.t_ns));
+	}
+	return true;
+}
+
+unsigned piece_judge(const struct piece *p, struct moment limit, struct answer *answers, unsigned n)
+{
+	size_t i = 0;
+
+	for (unsigned rank = 0; rank < n; rank++) {
+		struct case_file c = {.piece = p, .limit = limit, .first = i};
+
+		while (i < p->nactive && !kept_is_write(active(p, i)))
+			i++;
+		c.after = i;
+		c.write = i < p->nactive ? active(p, i) : NULL;
+		if (!case_judge(&c, &answers[rank]))
+			return 0;
+		if (answers[rank].verdict != VERDICT_WRITTEN_BY)
+			return rank + 1;
+		limit = c.write->at;
+		i++;
+	}
+	return n;
+}

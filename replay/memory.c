@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One walk from the moment backward: the first entry that holds a byte settles it, for good or,
+ * when its bytes were not captured or are no longer to be trusted, as unknown.
+ */
+#include "memory.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Transfers whose captures may still come, at most. */
+#define PENDING_MAX 2048
+
+enum cell {
+	CELL_OPEN,    /* nothing found yet */
+	CELL_KNOWN,   /* settled */
+	CELL_UNKNOWN, /* settled too */
+	CELL_PENDING, /* written by a transfer whose capture has not come yet */
+};
+
+/* Addresses over which entries are to be believed from the same moment on. */
+struct span {
+	u64 gpa, end;
+	struct moment since; /* MOMENT_END: never */
+};
+
+struct pending {
+	struct moment at;
+	u64 req, gpa, end;
+};
+
+struct image {
+	u64 gpa, end;
+	struct moment limit;
+	u8 *data;
+	u8 *cells;   /* enum cell, one a byte */
+	size_t open; /* cells that are open or pending */
+	struct span *spans;
+	size_t nspans;
+	struct pending *pending; /* ring of PENDING_MAX */
+	size_t npending;
+};
+
+static int u64_order(const void *a, const void *b)
+{
+	const u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static struct moment moment_max(struct moment a, struct moment b)
+{
+	return moment_before(a, b) ? b : a;
+}
+
+/* From when on nothing can have written the byte unseen until the limit. */
+static struct moment trusted_since(const struct coverage *c, const struct state *s, u64 gpa,
+				   struct moment limit)
+{
+	const struct horizon vcpu = coverage_horizon(c, ORIGIN_VCPU, gpa, limit);
+	const struct horizon virtqueue = coverage_horizon(c, ORIGIN_VIRTQUEUE, gpa, limit);
+	struct losses losses;
+	struct moment since;
+
+	if (!vcpu.on || !virtqueue.on)
+		return MOMENT_END;
+	since = moment_max(vcpu.since, virtqueue.since);
+	coverage_losses(c, gpa, MOMENT_START, limit, &losses);
+	if (losses.count)
+		since = moment_max(since, (struct moment){losses.t1_ns, UINT64_MAX});
+	const struct ring *ring = state_ring(s, gpa, since, limit);
+	return ring ? moment_max(since, ring->until) : since;
+}
+
+static int spans_build(struct image *m, const struct state *s)
+{
+	struct coverage c;
+	int err = coverage_clip(&s->coverage, m->gpa, m->end, &c);
+
+	if (err)
+		return err;
+	const size_t max = 2 * (1 + c.ncovers + c.nlosses + s->nrings);
+	u64 *cuts = malloc(max * sizeof(*cuts));
+	m->spans = malloc(max * sizeof(*m->spans));
+	if (!cuts || !m->spans) {
+		free(cuts);
+		coverage_free(&c);
+		return -ENOMEM;
+	}
+	size_t n = 0;
+	cuts[n++] = m->gpa;
+	cuts[n++] = m->end;
+	for (size_t i = 0; i < c.ncovers; i++) {
+		cuts[n++] = c.covers[i].gpa;
+		cuts[n++] = c.covers[i].end;
+	}
+	for (size_t i = 0; i < c.nlosses; i++) {
+		cuts[n++] = c.losses[i].gpa;
+		cuts[n++] = c.losses[i].end;
+	}
+	for (size_t i = 0; i < s->nrings; i++) {
+		cuts[n++] = s->rings[i].gpa;
+		cuts[n++] = s->rings[i].end;
+	}
+	qsort(cuts, n, sizeof(*cuts), u64_order);
+	u64 at = m->gpa;
+	for (size_t i = 0; i < n; i++) {
+		if (cuts[i] <= at || cuts[i] > m->end)
+			continue;
+		m->spans[m->nspans++] =
+			(struct span){at, cuts[i], trusted_since(&c, s, at, m->limit)};
+		at = cuts[i];
+	}
+	free(cuts);
+	coverage_free(&c);
+	return 0;
+}
+
+static const struct span *span_of(const struct image *m, u64 gpa)
+{
+	size_t lo = 0, hi = m->nspans;
+
+	while (hi - lo > 1) {
+		const size_t mid = lo + (hi - lo) / 2;
+
+		if (m->spans[mid].gpa <= gpa)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &m->spans[lo];
+}
+
+static void cell_settle(struct image *m, size_t i, const struct entry *e, bool trusted)
+{
+	m->open--;
+	m->cells[i] = trusted ? CELL_KNOWN : CELL_UNKNOWN;
+	if (trusted)
+		m->data[i] = e->bytes[m->gpa + i - e->gpa];
+}
+
+/* Whether the capture belongs to a transfer that left the byte pending. */
+static bool capture_awaited(const struct image *m, const struct entry *e, u64 gpa)
+{
+	const size_t n = m->npending < PENDING_MAX ? m->npending : PENDING_MAX;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct pending *p = &m->pending[(m->npending - 1 - i) % PENDING_MAX];
+
+		if (p->gpa <= gpa && gpa < p->end)
+			return p->req == e->req && (p->req || p->at.t_ns == e->at.t_ns);
+	}
+	return false;
+}
+
+static void image_take(struct image *m, const struct entry *e)
+{
+	const u64 gpa = e->gpa > m->gpa ? e->gpa : m->gpa;
+	const u64 end = e->end < m->end ? e->end : m->end;
+	const bool final =
+		e->kind == ENTRY_LOOK && e->look == CONTENT_WHY_END && moment_is_end(m->limit);
+	const struct span *span = NULL;
+	bool trusted = false, pending = false;
+
+	for (u64 at = gpa; at < end; at++) {
+		const size_t i = at - m->gpa;
+		const enum cell cell = m->cells[i];
+
+		if (cell == CELL_KNOWN || cell == CELL_UNKNOWN)
+			continue;
+		if (cell == CELL_PENDING &&
+		    !(e->kind == ENTRY_CAPTURE && capture_awaited(m, e, at)))
+			continue;
+		if (!span || at >= span->end) {
+			span = span_of(m, at);
+			trusted = final || e->at.t_ns == m->limit.t_ns ||
+				  !moment_before(e->at, span->since);
+		}
+		if (e->kind != ENTRY_TRANSFER || !trusted) {
+			cell_settle(m, i, e, trusted);
+			continue;
+		}
+		m->cells[i] = CELL_PENDING;
+		pending = true;
+	}
+	if (pending)
+		m->pending[m->npending++ % PENDING_MAX] = (struct pending){e->at, e->req, gpa, end};
+}
+
+static int image_walk(struct image *m, struct reader *r, const struct state *s, char *err,
+		      size_t err_size)
+{
+	const struct ledger_spec spec = {m->gpa, m->end, m->limit, true};
+	struct ledger *l = NULL;
+	int ret = ledger_open(&l, r, &s->coverage, &spec);
+	struct entry e;
+
+	if (ret) {
+		snprintf(err, err_size, "cannot read the trace: %s", strerror(-ret));
+		return ret;
+	}
+	while (m->open && (ret = ledger_next(l, &e)) == 1)
+		image_take(m, &e);
+	if (ret < 0)
+		snprintf(err, err_size, "%s", ledger_message(l));
+	ledger_close(l);
+	return ret < 0 ? ret : 0;
+}
+
+int memory_read(struct reader *r, const struct state *s, u64 gpa, size_t len, struct moment limit,
+		u8 *data, bool *known, char *err, size_t err_size)
+{
+	struct image m = {.gpa = gpa, .end = gpa + len, .limit = limit, .data = data, .open = len};
+
+	memset(data, 0, len);
+	memset(known, 0, len * sizeof(*known));
+	if (!len || len > MEMORY_WINDOW_MAX || gpa > UINT64_MAX - len) {
+		snprintf(err, err_size, "not a window of memory");
+		return -EINVAL;
+	}
+	m.cells = calloc(len, 1);
+	m.pending = malloc(PENDING_MAX * sizeof(*m.pending));
+	int ret = m.cells && m.pending ? spans_build(&m, s) : -ENOMEM;
+	if (ret)
+		snprintf(err, err_size, "%s", strerror(-ret));
+	else
+		ret = image_walk(&m, r, s, err, err_size);
+	for (size_t i = 0; !ret && i < len; i++)
+		known[i] = m.cells[i] == CELL_KNOWN;
+	free(m.cells);
+	free(m.pending);
+	free(m.spans);
+	return ret;
+}

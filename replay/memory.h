@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest memory as of a moment: for each byte the newest write or look before it, unless something
+ * that was not seen may have come after.
+ */
+#ifndef VMBLAME_MEMORY_H
+#define VMBLAME_MEMORY_H
+
+#include "ledger.h"
+
+#define MEMORY_WINDOW_MAX (1u << 20)
+
+/* Fills data[i] and known[i] for the byte at gpa + i; what is not known is zero and false. len is
+ * at most MEMORY_WINDOW_MAX. 0 or -errno with a line in err. */
+int memory_read(struct reader *r, const struct state *s, u64 gpa, size_t len, struct moment limit,
+		u8 *data, bool *known, char *err, size_t err_size);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the rare events of a trace say, read once: coverage and losses, virtio devices and where
+ * their rings lay, marks. Every question starts from it.
+ */
+#ifndef VMBLAME_STATE_H
+#define VMBLAME_STATE_H
+
+#include "coverage.h"
+#include "formats/reader.h"
+
+struct device {
+	u32 dev;
+	u16 device_id; /* enum virtio_id */
+};
+
+/* A used ring, which the VMM writes unseen. */
+struct ring {
+	struct moment from, until; /* until: the driver moved it or took it down; else MOMENT_END */
+	u32 dev;
+	u16 queue;
+	u64 gpa, end; /* half-open; the queue's size is not told: an upper bound */
+};
+
+struct mark {
+	struct moment at;
+	char name[49];
+};
+
+struct state {
+	struct coverage coverage;
+	struct device *devices;
+	size_t ndevices, devices_max;
+	struct ring *rings; /* in the order they were set */
+	size_t nrings, rings_max;
+	struct mark *marks;
+	size_t nmarks, marks_max;
+	struct moment end; /* MOMENT_END, or where a cut file stops being complete: answers are as
+			    * of then. Use it where the user names no time. */
+};
+
+/* *out is set; state_free() it. 0 or -errno with a line in err (no newline). */
+int state_load(struct state **out, struct reader *r, char *err, size_t err_size);
+void state_free(struct state *s); /* NULL is fine */
+
+/* "virtio-blk#0"; returns buf. */
+const char *state_device_name(const struct state *s, u32 dev, char *buf, size_t size);
+/* enum virtio_id; VIRTIO_ID_NONE when the device is not known. */
+u16 state_device_id(const struct state *s, u32 dev);
+/* The first mark of that name, or NULL. */
+const struct mark *state_mark(const struct state *s, const char *name);
+/* A used ring that holds the byte and was in use at some moment of (from,limit), or NULL. */
+const struct ring *state_ring(const struct state *s, u64 gpa, struct moment from,
+			      struct moment limit);
+/* The moment of event number seq. 0, -ENOENT when the trace has no such event, or -errno. */
+int event_moment(struct reader *r, u64 seq, struct moment *out);
+
+#endif

@@ -1,0 +1,39 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Installs the Debian packages that are missing: for the build, and with "test" for the tests too.
+set -eu
+
+build="gcc libc6-dev make clang bpftool libbpf-dev libelf-dev libdw-dev libzstd-dev libxxhash-dev
+libroaring-dev libcap-dev libzydis-dev libjansson-dev linux-libc-dev"
+demo="qemu-system-x86 seabios"
+test="libcmocka-dev clang-format cppcheck libclang-rt-14-dev python3 python3-zstandard
+python3-xxhash trace-cmd linux-perf bpftrace zstd binutils util-linux procps sudo mandoc"
+
+wanted="$build $demo"
+[ "${1-}" = test ] && wanted="$wanted $test"
+
+if ! command -v dpkg-query >/dev/null 2>&1; then
+	echo "vmblame needs what these Debian packages hold:" $wanted
+	exit 0
+fi
+missing=
+for package in $wanted; do
+	dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^.i' ||
+		missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+echo "installing:$missing"
+as_root=
+[ "$(id -u)" = 0 ] || as_root=sudo
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+for try in 1 2 3; do
+	if { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install \
+		-y --no-install-recommends $missing; } >"$log" 2>&1; then
+		exit 0
+	fi
+done
+tail -20 "$log" >&2
+echo "vmblame: could not install:$missing" >&2
+exit 1

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Writes the golden traces into a directory. Run by hand only (make golden-update): what old files
+ *say must not change, so a difference is a break of the format, not a reason to run this.
+ *
+ *	gen_golden DIRECTORY
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "formats/chunk.h"
+#include "formats/desc.h"
+#include "formats/writer.h"
+#include "tests/unit/random_event.h"
+
+static void die(const char *what, int err)
+{
+	fprintf(stderr, "gen_golden: %s: %s\n", what, strerror(-err));
+	exit(1);
+}
+
+static struct writer *begin(const char *name, u32 chunk_events)
+{
+	const struct writer_opts opts = {.start_mono_ns = 1000000000,
+					 .start_real_ns = 1700000000000000000ull,
+					 .chunk_events = chunk_events};
+	const int fd = open(name, O_RDWR | O_CREAT | O_EXCL, 0644);
+	struct writer *w = NULL;
+	const int err = fd < 0 ? -errno : writer_open(&w, fd, &opts);
+
+	if (err)
+		die(name, err);
+	return w;
+}
+
+static void put(struct writer *w, const void *ev)
+{
+	const int err = writer_put(w, ev, NULL);
+
+	if (err)
+		die("put", err);
+}
+
+/* Closes, and gives the file a UUID that is always the same. */
+static void finish(struct writer *w, const char *name)
+{
+	struct file_head h;
+	const int err = writer_close(w);
+	const int fd = open(name, O_RDWR);
+
+	if (err || fd < 0 || pread(fd, &h, sizeof(h), 0) != sizeof(h))
+		die(name, err ? err : -errno);
+	for (unsigned i = 0; i < sizeof(h.uuid); i++)
+		h.uuid[i] = (u8)(i * 17);
+	file_head_seal(&h);
+	if (pwrite(fd, &h, sizeof(h), 0) != sizeof(h))
+		die(name, -errno);
+	close(fd);
+}
+
+static struct event_mmio store(u64 i)
+{
+	struct event_mmio ev = {
+		.h = {.t_ns = 5000 + 555 * i + i * i % 7,
+		      .tid = 4711,
+		      .tseq = (u32)(i + 1),
+		      .kind = EVENT_mmio},
+		.gpa = 0xb8000 + 2 * i,
+		.len = 2,
+		.write = 1,
+		.done = MMIO_DONE_EXITED,
+		.bytes = {0x20, 0x07},
+		.rip = 0x3c7,
+		.cs_base = 0xc0000,
+		.rsp = 0x6ee0,
+		.rbp = 0x6f00,
+		.mode = CPU_MODE_REAL,
+		.insn_len = 2,
+		.nret = 1,
+		.insn = {0xf3, 0xab},
+		.ret = {0x1234},
+	};
+
+	return ev;
+}
+
+/* The worked example of docs/format.md. */
+static void gen_tiny(void)
+{
+	struct writer *w = begin("tiny.vmb", 0);
+	const struct event_mark mark = {
+		.h = {.t_ns = 4000, .kind = EVENT_mark, .vcpu = VCPU_NONE, .tseq = 1},
+		.name_len = 4,
+		.name = "boot"};
+
+	writer_meta(w, "vm.args", "qemu");
+	put(w, &mark);
+	for (u64 i = 0; i < 3; i++) {
+		const struct event_mmio ev = store(i);
+
+		put(w, &ev);
+	}
+	finish(w, "tiny.vmb");
+}
+
+/* A string store, a spike in it, and another site. */
+static void gen_stos(void)
+{
+	struct writer *w = begin("stos.vmb", 700);
+
+	for (u64 i = 0; i < 2000; i++) {
+		struct event_mmio ev = store(i);
+
+		if (i >= 1500)
+			ev.h.t_ns += 7000;
+		if (i % 40 == 39) {
+			ev.rip = 0xffffffff81000123ull;
+			ev.gpa = 0x3fffffff000ull + i;
+			ev.len = 16;
+			memset(ev.bytes, (int)i, 16);
+			ev.nret = 8;
+			for (unsigned k = 0; k < 8; k++)
+				ev.ret[k] = ev.rip + k * 0x100;
+		}
+		put(w, &ev);
+	}
+	finish(w, "stos.vmb");
+}
+
+/* Every kind, regular and not, in small chunks of all streams. */
+static void gen_kinds(void)
+{
+	static union any_event last[EVENT_MAX];
+	struct writer *w = begin("kinds.vmb", 40);
+	u64 seed = 88172645463325252ull, t_ns = 0;
+
+	writer_meta(w, "key", "first");
+	writer_meta(w, "utf8", "\xc3\xa9t\xc3\xa9");
+	for (unsigned i = 0; i < 400; i++) {
+		unsigned kind = 1 + (unsigned)(random_next(&seed) % EVENT_change);
+
+		if (kind == EVENT_content && i % 5)
+			kind = EVENT_pio;
+		random_event(&seed, kind, &last[kind]);
+		if (kind == EVENT_content && last[kind].content.len > 96) {
+			memset(last[kind].content.data + 96, 0,
+			       sizeof(last[kind].content.data) - 96);
+			last[kind].content.len = 96;
+		}
+		t_ns += last[kind].h.t_ns % 977;
+		union any_event ev = last[kind];
+
+		ev.h.t_ns = t_ns;
+		put(w, &ev);
+	}
+	writer_meta(w, "key", "last");
+	finish(w, "kinds.vmb");
+}
+
+/* `to` is `from` up to `size` bytes (0: all), then changed at off. */
+static void derive(const char *from, const char *to, size_t size, long off, u8 byte)
+{
+	static u8 bytes[1 << 20];
+	FILE *f = fopen(from, "rb");
+	size_t n = f ? fread(bytes, 1, sizeof(bytes), f) : 0;
+	const int fd = open(to, O_WRONLY | O_CREAT | O_EXCL, 0644);
+
+	if (f)
+		fclose(f);
+	if (n == 0 || fd < 0)
+		die(to, -errno);
+	if (size && size < n)
+		n = size;
+	if (off >= 0)
+		bytes[off] = byte;
+	if (write(fd, bytes, n) != (ssize_t)n)
+		die(to, -errno);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2 || chdir(argv[1])) {
+		fprintf(stderr, "usage: gen_golden DIRECTORY\n");
+		return 2;
+	}
+	gen_tiny();
+	gen_stos();
+	gen_kinds();
+	struct stat st;
+
+	if (stat("kinds.vmb", &st))
+		die("kinds.vmb", -errno);
+	derive("kinds.vmb", "cut.vmb", (size_t)st.st_size / 2, -1, 0);
+	derive("kinds.vmb", "damaged-body.vmb", 0, 1500, 0x55);
+	derive("kinds.vmb", "damaged-index.vmb", 0, st.st_size - 60, 0x55);
+	derive("tiny.vmb", "newer.vmb", 0, offsetof(struct file_head, version_major), 2);
+	derive("tiny.vmb", "foreign.vmb", 0, 1, 'X');
+	return 0;
+}

@@ -1,0 +1,36 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Runs test programs one after the other and counts. Each prints one line a test, in the manner of the
+# Test Anything Protocol: "ok ...", "not ok ...", "ok ... # SKIP why". What else it prints is shown
+# only when something failed. A program that fails without saying so counts as one failure.
+#
+#	tests/run.sh PROGRAM...		the last line is: N passed, N failed, N skipped
+set -u
+
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+for program in "$@"; do
+	start=$(date +%s)
+	# A test that hangs is a failure, not a CI that hangs.
+	timeout -k 10 "${TEST_TIMEOUT:-900}" "$program" >"$log" 2>&1 </dev/null
+	status=$?
+	s=$(grep -cE '^ok .*# SKIP' "$log")
+	p=$(grep -cE '^ok ' "$log")
+	f=$(grep -cE '^not ok ' "$log")
+	p=$((p - s))
+	[ $status -ne 0 ] && [ "$f" -eq 0 ] && f=1
+	[ $((p + f + s)) -eq 0 ] && f=1
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	printf '%-44s %4d passed %3d failed %3d skipped %4d s\n' "$program" "$p" "$f" "$s" \
+		$(($(date +%s) - start))
+	if [ "$f" -ne 0 ]; then
+		echo "--- $program: exit status $status"
+		tail -n "${TEST_TAIL:-60}" "$log"
+		echo "---"
+	elif [ "$s" -ne 0 ]; then
+		grep -E '^ok .*# SKIP' "$log"
+	fi
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the agent (in the VMM's process) and the recorder say to each other.
+ *
+ * The recorder listens on a Unix socket of type SOCK_SEQPACKET in the abstract namespace and hands
+ * its name (without the leading NUL) down in VMBLAME_AGENT; the agent connects when the process
+ * makes a VM (KVM_CREATE_VM), says HELLO and waits for CONFIG before it lets that call go on. One
+ * message is one packet. Both sides check versions, sizes and the peer's credentials.
+ *
+ * If the recorder closes the socket, or its heartbeat stands still for AGENT_STALL_NS, the agent
+ * turns every watched range back into ordinary RAM and never speaks again; the guest runs on.
+ */
+#ifndef VMBLAME_AGENT_H
+#define VMBLAME_AGENT_H
+
+#include "../formats/event.h"
+
+#define AGENT_ENV      "VMBLAME_AGENT"
+#define AGENT_VERSION  1
+#define AGENT_RANGES   64
+#define AGENT_STALL_NS 3000000000ull
+#define AGENT_VCPUS    256
+
+enum agent_type {
+	/* agent to recorder; exactly AGENT_MSG_SIZE bytes */
+	AGENT_HELLO =
+		1,   /* num[0] AGENT_VERSION, num[1] pid, num[2] its real parent's pid; text: exe */
+	AGENT_SLOT,  /* num[]: as, slot, flags, gpa, size, hva: the VMM set this slot (as it asked);
+		      * sent only for slots that touch a configured range. Size 0: it deleted the
+		      * slot, the rest says what it was */
+	AGENT_ARMED, /* num[0] gpa, num[1] size, num[2] hva: every store to it now exits */
+	AGENT_OPENED,  /* num[0] gpa, num[1] size, num[2] enum why: not watched (any more). For
+			* WHY_NO_RAM (the VMM took the RAM away or made it a ROM) only until the next
+			* AGENT_ARMED of these pages, otherwise for good */
+	AGENT_VCPU,    /* num[0] vCPU id, num[1] tid: first KVM_RUN of this thread */
+	AGENT_CHANGE,  /* num[0] enum change_what, num[1] gpa, num[2] size, num[3] count */
+	AGENT_REFUSED, /* num[0] enum why; text: one line why the VM cannot be watched. The call
+			* that led to it fails, unless the guest already runs (then: AGENT_OPENED)
+			*/
+	AGENT_ENDING,  /* exit() was called; the agent waits for AGENT_OK, 2 s at most */
+	AGENT_LACKS,   /* num[0] enum why; text: what this host's KVM cannot do, so that pages which
+			* should be opened for that reason would not be noticed */
+
+	/* recorder to agent; AGENT_CONFIG has its ranges after it */
+	AGENT_CONFIG =
+		32,    /* num[0] flags (AGENT_ARM: from the start), nranges and range[]: the ranges.
+			* Ancillary data: the fd of struct agent_shared, then, if there is one, that
+			* of the map of struct agent_dropped, AGENT_VCPUS of them, by vCPU id */
+	AGENT_ARM_NOW, /* arm all configured ranges; answered by AGENT_ARMED... and AGENT_OK */
+	AGENT_DISARM,  /* open everything for good; answered by AGENT_OPENED... and AGENT_OK */
+	AGENT_OPEN,    /* num[0] gpa, num[1] size, num[2] enum why: open these pages for good;
+			* answered by AGENT_OPENED... and AGENT_OK */
+	AGENT_OK,      /* either way: done. From the agent: num[0] is the type that it answers */
+};
+
+#define AGENT_ARM 1
+
+struct agent_range {
+	u64 gpa, end; /* page-aligned, half-open, sorted, not overlapping */
+};
+
+struct agent_msg {
+	u32 type;
+	u32 nranges;
+	u64 t_ns; /* CLOCK_MONOTONIC when it happened */
+	u64 num[6];
+	char text[256];
+	struct agent_range range[AGENT_RANGES]; /* CONFIG only; other messages end before it */
+};
+
+#define AGENT_MSG_SIZE offsetof(struct agent_msg, range)
+
+/* Stores that KVM dropped because the instruction made several (PUSHA, far CALL, a real-mode
+ * interrupt): the BPF program files them here, the agent does them when KVM_RUN returns. */
+struct agent_dropped {
+	u32 n;
+	u32 pad;
+	struct {
+		u64 gpa;
+		u32 len;
+		u32 pad;
+		u8 bytes[16];
+	} store[16];
+};
+
+/* Shared memory (a memfd of the recorder's). */
+struct agent_shared {
+	u64 beat;	 /* the recorder counts up at least twice a second */
+	u64 disarmed_ns; /* the agent: when it took the watch off by itself, else 0 */
+	u64 disarm_why;	 /* enum why */
+	u64 stores;	 /* KVM_EXIT_MMIO writes to armed pages that KVM_RUN returned */
+	u64 replayed;	 /* stores from struct agent_dropped that the agent did */
+	u64 unreplayed;	 /* such stores that it could not do: not to an armed page */
+	u64 unsent;	 /* messages that the socket did not take */
+};
+
+#endif

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The gate before KVM_RUN and the kick that gets a vCPU out of it. */
+#include "agent_run.h"
+
+#include "agent_sys.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PAUSE_WAIT_NS 10000000000ull
+#define KICK_EVERY_NS 2000000ull
+
+int run_add(struct run *r, int fd, u32 id)
+{
+	struct vcpu *v = run_find(r, fd);
+
+	if (!v) {
+		if (r->nvcpus == AGENT_VCPUS)
+			return -ENOSPC;
+		v = &r->vcpu[r->nvcpus];
+	}
+	if (v->run)
+		munmap(v->run, r->mmap_size);
+	memset(v, 0, sizeof(*v));
+	v->fd = fd;
+	v->id = id;
+	if (v == &r->vcpu[r->nvcpus])
+		__atomic_store_n(&r->nvcpus, r->nvcpus + 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+struct vcpu *run_find(struct run *r, int fd)
+{
+	u32 n = __atomic_load_n(&r->nvcpus, __ATOMIC_ACQUIRE);
+
+	for (u32 i = 0; i < n; i++)
+		if (r->vcpu[i].fd == fd)
+			return &r->vcpu[i];
+	return NULL;
+}
+
+int run_begin(struct run *r, struct vcpu *v)
+{
+	if (!v->run) {
+		void *map = mmap(NULL, r->mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+
+		if (map == MAP_FAILED)
+			return -errno;
+		v->run = map;
+	}
+	v->tid = (pid_t)syscall(SYS_gettid);
+	return 0;
+}
+
+bool run_ran(const struct run *r)
+{
+	for (u32 i = 0; i < r->nvcpus; i++)
+		if (r->vcpu[i].tid)
+			return true;
+	return false;
+}
+
+int run_enter(struct run *r, struct vcpu *v, void *arg)
+{
+	int ret;
+
+	for (;;) {
+		__atomic_store_n(&v->in, 1, __ATOMIC_SEQ_CST);
+		if (__builtin_expect(!__atomic_load_n(&r->gate, __ATOMIC_SEQ_CST), 1))
+			break;
+		__atomic_store_n(&v->in, 0, __ATOMIC_SEQ_CST);
+		sys_futex_wake(&v->in);
+		sys_futex_wait(&r->gate, 1, KICK_EVERY_NS * 50);
+	}
+	ret = kvm_call(v->fd, KVM_RUN, arg);
+	__atomic_store_n(&v->in, 0, __ATOMIC_RELEASE);
+	if (__builtin_expect(__atomic_load_n(&r->gate, __ATOMIC_RELAXED), 0))
+		sys_futex_wake(&v->in);
+	return ret;
+}
+
+static void on_kick(int sig)
+{
+	(void)sig;
+}
+
+/* A VMM that has no use for SIGUSR1 would die of it. */
+static void kick_prepare(void)
+{
+	struct sigaction sa;
+
+	if (sigaction(SIGUSR1, NULL, &sa) || sa.sa_flags & SA_SIGINFO ||
+	    (sa.sa_handler != SIG_DFL && sa.sa_handler != SIG_IGN))
+		return;
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_handler = on_kick;
+	sa.sa_flags = SA_RESTART;
+	sigaction(SIGUSR1, &sa, NULL);
+}
+
+static int vcpu_kick_out(struct vcpu *v, u64 until_ns)
+{
+	while (__atomic_load_n(&v->in, __ATOMIC_SEQ_CST)) {
+		if (sys_now_ns() > until_ns)
+			return -ETIMEDOUT;
+		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		syscall(SYS_tgkill, getpid(), v->tid, SIGUSR1);
+		sys_futex_wait(&v->in, 1, KICK_EVERY_NS);
+	}
+	return 0;
+}
+
+int run_pause(struct run *r)
+{
+	u64 until_ns = sys_now_ns() + PAUSE_WAIT_NS;
+	int err = 0;
+
+	if (r->paused++)
+		return 0;
+	kick_prepare();
+	__atomic_store_n(&r->gate, 1, __ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < r->nvcpus && !err; i++)
+		err = vcpu_kick_out(&r->vcpu[i], until_ns);
+	if (err)
+		run_resume(r);
+	return err;
+}
+
+void run_resume(struct run *r)
+{
+	if (--r->paused)
+		return;
+	__atomic_store_n(&r->gate, 0, __ATOMIC_SEQ_CST);
+	sys_futex_wake(&r->gate);
+}

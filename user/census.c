@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Counts the events of a trace. */
+#include "census.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/desc.h"
+
+#define NAME_ROW(num, name, text) {num, text},
+static const struct enum_name probe_hows[] = {ENUM_PROBE_HOW(NAME_ROW){0, NULL}};
+static const struct enum_name change_whats[] = {ENUM_CHANGE_WHAT(NAME_ROW){0, NULL}};
+#undef NAME_ROW
+
+const char *probe_how_text(unsigned num)
+{
+	const char *text = enum_name(probe_hows, num);
+
+	return text ? text : "?";
+}
+
+const char *change_what_text(unsigned num)
+{
+	const char *text = enum_name(change_whats, num);
+
+	return text ? text : "?";
+}
+
+static bool is_note(unsigned kind)
+{
+	static const bool notes[EVENT_MAX] = {
+		[EVENT_reset_request] = true, [EVENT_reset] = true,  [EVENT_mark] = true,
+		[EVENT_probe] = true,	      [EVENT_change] = true, [EVENT_vq_error] = true,
+	};
+
+	return kind < EVENT_MAX && notes[kind];
+}
+
+static void text_copy(struct note *n, const u8 *text, size_t len, size_t max)
+{
+	memcpy(n->text, text, len < max ? len : max);
+}
+
+static int note_add(struct census *c, const struct event *ev, u64 seq)
+{
+	if (c->nnotes == CENSUS_NOTES_MAX) {
+		c->notes_left++;
+		return 0;
+	}
+	if (c->nnotes == c->notes_max) {
+		const size_t wanted = c->notes_max ? 2 * c->notes_max : 64;
+		struct note *bigger = realloc(c->notes, wanted * sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		c->notes = bigger;
+		c->notes_max = wanted;
+	}
+	struct note *n = &c->notes[c->nnotes++];
+	*n = (struct note){.seq = seq};
+	memcpy(&n->ev, ev, event_desc(ev->kind)->size);
+	if (ev->kind == EVENT_mark)
+		text_copy(n, n->ev.mark.name, n->ev.mark.name_len, sizeof(n->ev.mark.name));
+	else if (ev->kind == EVENT_probe)
+		text_copy(n, n->ev.probe.name, n->ev.probe.name_len, sizeof(n->ev.probe.name));
+	return 0;
+}
+
+static void mmio_count(struct census *c, const struct state *s, const struct event_mmio *mmio,
+		       u64 seq)
+{
+	const struct moment at = {mmio->h.t_ns, seq};
+	u64 gpa, end;
+
+	if (!mmio->write || !event_range(&mmio->h, &gpa, &end) ||
+	    !coverage_on(&s->coverage, ORIGIN_VCPU, gpa, end, at)) {
+		c->device_accesses++;
+	} else if (mmio->done == MMIO_DONE_REQUESTED) {
+		c->requests_undone++;
+	} else {
+		c->writes[ORIGIN_VCPU]++;
+		c->written[ORIGIN_VCPU] += end - gpa;
+	}
+}
+
+static int event_count(struct census *c, const struct state *s, const struct event *ev, u64 seq)
+{
+	if (ev->kind >= EVENT_MAX || !event_desc(ev->kind))
+		return 0;
+	c->kinds[ev->kind]++;
+	if (ev->boot >= c->boots)
+		c->boots = (u64)ev->boot + 1;
+	if (ev->kind == EVENT_mmio) {
+		mmio_count(c, s, (const struct event_mmio *)ev, seq);
+	} else if (ev->kind == EVENT_vq_sg) {
+		const struct event_vq_sg *sg = (const struct event_vq_sg *)ev;
+
+		c->writes[ORIGIN_VIRTQUEUE] += !!sg->write;
+		c->written[ORIGIN_VIRTQUEUE] += sg->write ? sg->len : 0;
+	}
+	return is_note(ev->kind) ? note_add(c, ev, seq) : 0;
+}
+
+int census_take(struct census *c, struct reader *r, const struct state *s, char *err,
+		size_t err_size)
+{
+	const struct cursor_spec spec = {0};
+	struct cursor *cursor = NULL;
+	int ret = cursor_open(&cursor, r, &spec);
+
+	if (ret) {
+		snprintf(err, err_size, "cannot read the trace: %s", strerror(-ret));
+		return ret;
+	}
+	for (bool more = true; more && !ret;) {
+		const struct event *ev;
+		u64 seq;
+
+		switch (cursor_next(cursor, &ev, &seq)) {
+		case CURSOR_MORE:
+			ret = event_count(c, s, ev, seq);
+			if (ret)
+				snprintf(err, err_size, "out of memory");
+			break;
+		case CURSOR_TRUNCATED:
+			break;
+		case CURSOR_END:
+			more = false;
+			break;
+		case CURSOR_CORRUPT:
+		case CURSOR_IO:
+			ret = -EBADMSG;
+			snprintf(err, err_size, "%s", cursor_message(cursor));
+			break;
+		}
+	}
+	cursor_close(cursor);
+	return ret;
+}
+
+void census_free(struct census *c)
+{
+	free(c->notes);
+	*c = (struct census){0};
+}

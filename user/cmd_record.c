@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * vmblame record: options, the preconditions, the output file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "user/commands.h"
+#include "user/range.h"
+#include "user/record.h"
+#include "user/source_bpf.h"
+
+#define DEFAULT_PATH "vmblame.vmb"
+#define RING_BYTES   (8u << 20)
+
+struct args {
+	const char *output, *mode, *from, *until, *then, *ring_size, *user, *vm;
+	struct option_list watch, without;
+	bool force, whole_pages, stacks, quiet;
+};
+
+const struct option cmd_record_options[] = {
+	OPTION_TEXT('o', "output", "FILE", struct args, output,
+		    "the trace; without it " DEFAULT_PATH ", and an older one becomes " DEFAULT_PATH
+		    ".old"),
+	OPTION_FLAG(0, "force", struct args, force, "overwrite the file that -o names"),
+	OPTION_TEXT(0, "mode", "MODE", struct args, mode,
+		    "events or watch; without it watch if there is a --watch, else events"),
+	OPTION_LIST('w', "watch", "RANGE", struct args, watch,
+		    "see every store of the guest to this range of its memory"),
+	OPTION_FLAG(0, "whole-pages", struct args, whole_pages,
+		    "report stores to all of the pages that --watch touches"),
+	OPTION_TEXT(0, "from", "EVENT", struct args, from,
+		    "start at SECONDS, reset, exit or console:REGEX"),
+	OPTION_TEXT(0, "until", "EVENT", struct args, until, "end at such an event"),
+	OPTION_TEXT(0, "then", "WHAT", struct args, then,
+		    "after --until: continue (the VM runs on), pause or kill"),
+	OPTION_FLAG(0, "stacks", struct args, stacks,
+		    "return addresses for accesses to devices too, not just for watched stores"),
+	OPTION_TEXT(0, "user", "NAME", struct args, user,
+		    "run the VMM as this user; without it as the caller of sudo"),
+	OPTION_TEXT(0, "vm", "N", struct args, vm, "record the N-th VM of the process, from 0"),
+	OPTION_TEXT(0, "ring-size", "SIZE", struct args, ring_size,
+		    "of the ring buffer of each CPU, a power of two; 8M when not given"),
+	OPTION_LIST(0, "without", "PROBE", struct args, without,
+		    "leave a probe off (vmblame check lists them)"),
+	OPTION_FLAG('q', "quiet", struct args, quiet, "no closing lines"),
+	OPTION_END,
+};
+
+static int ours(const char *fmt, const char *what, const char *why)
+{
+	record_say(fmt, what, why);
+	return EXIT_OURS;
+}
+
+static int by_gpa(const void *a, const void *b)
+{
+	const struct gpa_range *x = a, *y = b;
+
+	return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
+}
+
+/* Sorted and joined, so that each byte belongs to one range. */
+static int parse_watch(const struct option_list *list, struct record_opts *opts)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < list->n; i++) {
+		struct range range;
+		int err = range_parse(list->v[i], &range);
+
+		if (!err && range.end > 1ull << 52)
+			err = -ERANGE;
+		if (err)
+			return usage_error("record", "--watch %s: %s", list->v[i],
+					   range_complaint(err));
+		if (n == MAX_WATCH)
+			return usage_error("record", "more than %d --watch ranges", MAX_WATCH);
+		opts->asked[n++] = (struct gpa_range){range.gpa, range.end};
+	}
+	qsort(opts->asked, n, sizeof(opts->asked[0]), by_gpa);
+	for (size_t i = 0; i < n; i++) {
+		struct gpa_range *last = opts->nasked ? &opts->asked[opts->nasked - 1] : NULL;
+
+		if (last && opts->asked[i].gpa <= last->end) {
+			if (opts->asked[i].end > last->end)
+				last->end = opts->asked[i].end;
+			continue;
+		}
+		opts->asked[opts->nasked++] = opts->asked[i];
+	}
+	return 0;
+}
+
+static int parse_mode(const struct args *args, struct record_opts *opts)
+{
+	opts->mode = args->mode ? args->mode : args->watch.n ? "watch" : "events";
+	if (!strcmp(opts->mode, "watch"))
+		return args->watch.n ? 0
+				     : usage_error("record", "--mode watch needs a --watch RANGE");
+	if (!strcmp(opts->mode, "events"))
+		return args->watch.n ? usage_error("record", "--mode events sees no --watch RANGE")
+				     : 0;
+	if (!strcmp(opts->mode, "pages") || !strcmp(opts->mode, "full"))
+		return ours("--mode %s: %s", opts->mode, "this version does not have it");
+	return usage_error("record", "--mode %s: expected events or watch", opts->mode);
+}
+
+static int parse_triggers(const struct args *args, struct record_opts *opts)
+{
+	char err[256];
+
+	if (args->from && trigger_parse(&opts->from, args->from, err, sizeof(err)))
+		return usage_error("record", "--from %s", err);
+	if (args->until && trigger_parse(&opts->until, args->until, err, sizeof(err)))
+		return usage_error("record", "--until %s", err);
+	if (!args->then || !strcmp(args->then, "continue"))
+		opts->then = THEN_CONTINUE;
+	else if (!strcmp(args->then, "pause"))
+		opts->then = THEN_PAUSE;
+	else if (!strcmp(args->then, "kill"))
+		opts->then = THEN_KILL;
+	else
+		return usage_error("record", "--then %s: expected continue, pause or kill", args->then);
+	return 0;
+}
+
+static int parse_sizes(const struct args *args, struct record_opts *opts)
+{
+	u64 n;
+
+	opts->ring_bytes = RING_BYTES;
+	if (args->ring_size) {
+		if (size_parse(args->ring_size, &n) || n < 4096 || n > 1u << 30 || n & (n - 1))
+			return usage_error("record",
+					   "--ring-size %s: expected a power of two from 4K to 1G",
+					   args->ring_size);
+		opts->ring_bytes = n;
+	}
+	if (args->vm) {
+		if (size_parse(args->vm, &n) || n >= MAX_VMS)
+			return usage_error("record", "--vm %s: expected 0 to %d", args->vm, MAX_VMS - 1);
+		opts->vm = n;
+	}
+	return 0;
+}
+
+static int parse_user(const struct args *args, struct record_opts *opts, struct caller *as)
+{
+	caller_find(&opts->caller);
+	*as = opts->caller;
+	if (args->user) {
+		if (geteuid())
+			return usage_error("record", "--user needs root");
+		if (caller_named(as, args->user))
+			return ours("--user %s: %s", args->user, "there is no such user");
+	}
+	opts->run_as = as->uid != geteuid() ? as : NULL;
+	return 0;
+}
+
+/* What must be there before anything is touched. */
+static int check_host(void)
+{
+	if (access("/sys/kernel/btf/vmlinux", R_OK))
+		return ours("%s: %s", "/sys/kernel/btf/vmlinux",
+			    "no BTF: this kernel cannot be probed (CONFIG_DEBUG_INFO_BTF)");
+	if (access("/dev/kvm", F_OK))
+		return ours("%s: %s", "/dev/kvm", strerror(errno));
+	if (geteuid())
+		return ours("%s%s", "root is needed to load BPF programs",
+			    " (the VM itself runs as the caller of sudo)");
+	return 0;
+}
+
+struct output {
+	const char *path;
+	bool ours;	/* we made it: it goes again when the VMM never ran */
+	bool had_older; /* DEFAULT_PATH.old was DEFAULT_PATH before */
+	int fd;
+};
+
+static int open_output(const struct args *args, const struct caller *caller, struct output *out)
+{
+	struct stat st;
+	int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+
+	out->path = args->output ? args->output : DEFAULT_PATH;
+	if (args->output && !stat(out->path, &st)) {
+		if (S_ISDIR(st.st_mode))
+			return ours("%s: %s", out->path, strerror(EISDIR));
+		if (!S_ISREG(st.st_mode)) {
+			out->fd = open(out->path, O_WRONLY | O_CLOEXEC);
+			return out->fd < 0 ? ours("%s: %s", out->path, strerror(errno)) : 0;
+		}
+		if (!args->force)
+			return ours("%s: %s", out->path, "exists; --force overwrites it");
+		if (unlink(out->path))
+			return ours("%s: %s", out->path, strerror(errno));
+	}
+	if (!args->output && !rename(DEFAULT_PATH, DEFAULT_PATH ".old"))
+		out->had_older = true;
+	out->fd = open(out->path, flags, 0600);
+	if (out->fd < 0)
+		return ours("%s: %s", out->path, strerror(errno));
+	out->ours = true;
+	if (caller->uid != geteuid() && fchown(out->fd, caller->uid, caller->gid))
+		return ours("%s: %s", out->path, strerror(errno));
+	return 0;
+}
+
+static void undo_output(const struct output *out)
+{
+	if (out->ours)
+		unlink(out->path);
+	if (out->had_older)
+		rename(DEFAULT_PATH ".old", DEFAULT_PATH);
+}
+
+int cmd_record(int argc, char **argv)
+{
+	struct args args = {0};
+	struct operands operands = {0};
+	struct record_opts opts = {0};
+	struct output out = {.fd = -1};
+	const char *without[OPTION_LIST_MAX + 1] = {0};
+	struct caller as;
+	bool never_ran = true;
+	char path[4096];
+	int ret;
+
+	switch (options_parse(argc, argv, &args, &operands)) {
+	case OPTIONS_OK:
+		break;
+	case OPTIONS_HELP:
+		return 0;
+	case OPTIONS_USAGE:
+		return 2;
+	}
+	if (operands.n)
+		return usage_error("record", "'%s': the VMM's command line follows --", operands.v[0]);
+	if (!operands.nrest)
+		return usage_error("record", "which VMM? Its command line follows --");
+	ret = parse_watch(&args.watch, &opts);
+	if (!ret)
+		ret = parse_mode(&args, &opts);
+	if (!ret)
+		ret = parse_triggers(&args, &opts);
+	if (!ret)
+		ret = parse_sizes(&args, &opts);
+	if (!ret)
+		ret = parse_user(&args, &opts, &as);
+	for (unsigned i = 0; !ret && i < args.without.n; i++)
+		if (!source_bpf_known(args.without.v[i]))
+			ret = usage_error("record", "--without %s: no such probe", args.without.v[i]);
+	if (!ret)
+		ret = check_host();
+	if (!ret && (ret = launch_find(operands.rest[0], path, sizeof(path)))) {
+		record_say("%s: %s", operands.rest[0], strerror(-ret));
+		ret = ret == -ENOENT ? 127 : 126;
+	}
+	if (!ret)
+		ret = open_output(&args, &opts.caller, &out);
+	if (ret) {
+		undo_output(&out);
+		return ret;
+	}
+	for (unsigned i = 0; i < args.without.n; i++)
+		without[i] = args.without.v[i];
+	opts.argv = operands.rest;
+	opts.whole_pages = args.whole_pages;
+	opts.stacks = args.stacks;
+	opts.quiet = args.quiet;
+	opts.without = without;
+	opts.out_path = out.path;
+	opts.out_fd = out.fd;
+	ret = record_run(&opts, &never_ran);
+	if (never_ran)
+		undo_output(&out);
+	trigger_free(&opts.from);
+	trigger_free(&opts.until);
+	return ret;
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Starts the VMM.
+ */
+#include "user/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "user/agent.h"
+
+void caller_find(struct caller *c)
+{
+	const char *sudo = getenv("SUDO_UID");
+	const struct passwd *pw;
+	char *end;
+	unsigned long uid;
+
+	c->uid = getuid();
+	c->gid = getgid();
+	c->name[0] = '\0';
+	if (!geteuid() && sudo && *sudo) {
+		errno = 0;
+		uid = strtoul(sudo, &end, 10);
+		if (!*end && !errno && uid < UINT_MAX)
+			c->uid = uid;
+	}
+	pw = getpwuid(c->uid);
+	if (pw) {
+		if (c->uid != getuid())
+			c->gid = pw->pw_gid;
+		snprintf(c->name, sizeof(c->name), "%s", pw->pw_name);
+	}
+}
+
+int launch_find(const char *file, char *path, size_t path_size)
+{
+	const char *dirs = getenv("PATH");
+	int err = -ENOENT;
+	struct stat st;
+
+	if (strchr(file, '/')) {
+		if (snprintf(path, path_size, "%s", file) >= (int)path_size)
+			return -ENAMETOOLONG;
+		if (stat(path, &st))
+			return -errno;
+		return S_ISREG(st.st_mode) && !access(path, X_OK) ? 0 : -EACCES;
+	}
+	if (!*file)
+		return -ENOENT;
+	for (const char *dir = dirs ? dirs : "/usr/bin:/bin", *next; dir; dir = next) {
+		size_t len = strcspn(dir, ":");
+
+		next = dir[len] ? dir + len + 1 : NULL;
+		if (snprintf(path, path_size, "%.*s/%s", len ? (int)len : 1, len ? dir : ".", file) >=
+		    (int)path_size)
+			continue;
+		if (stat(path, &st) || !S_ISREG(st.st_mode))
+			continue;
+		if (!access(path, X_OK))
+			return 0;
+		err = -EACCES;
+	}
+	return err;
+}
+
+int caller_named(struct caller *c, const char *name)
+{
+	const struct passwd *pw = getpwnam(name);
+
+	if (!pw)
+		return -ENOENT;
+	c->uid = pw->pw_uid;
+	c->gid = pw->pw_gid;
+	snprintf(c->name, sizeof(c->name), "%s", pw->pw_name);
+	return 0;
+}
+
+/* In the child: no more rights than the caller has. */
+static int become(const struct caller *c)
+{
+	if (geteuid() || !c->uid)
+		return 0;
+	if ((c->name[0] ? initgroups(c->name, c->gid) : setgroups(0, NULL)) || setgid(c->gid) ||
+	    setuid(c->uid))
+		return -errno;
+	return 0;
+}
+
+static int preload(const struct launch_opts *opts)
+{
+	const char *old = getenv("LD_PRELOAD");
+	char list[2 * PATH_MAX];
+
+	if (!opts->preload)
+		return 0;
+	if (access(opts->preload, R_OK))
+		return -ELIBACC; /* ld.so would only warn */
+	/* The agent first: it must be the one whose ioctl() is called. */
+	if (snprintf(list, sizeof(list), "%s%s%s", opts->preload, old && *old ? ":" : "",
+		     old ? old : "") >= (int)sizeof(list))
+		return -E2BIG;
+	if (setenv("LD_PRELOAD", list, 1) || setenv(AGENT_ENV, opts->agent_name, 1))
+		return -errno;
+	return 0;
+}
+
+static void child(const struct launch_opts *opts, const char *path, int go_fd, int failed_fd)
+{
+	sigset_t none;
+	ssize_t n;
+	char c;
+	int err;
+
+	do
+		n = read(go_fd, &c, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
+		_exit(125); /* the recorder gave up */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	err = opts->as ? become(opts->as) : 0;
+	if (!err)
+		err = preload(opts);
+	if (!err) {
+		execv(path, opts->argv);
+		err = -errno;
+	}
+	while (write(failed_fd, &err, sizeof(err)) < 0 && errno == EINTR)
+		;
+	_exit(err == -ENOENT ? 127 : 126);
+}
+
+int launch_start(struct launch *l, const struct launch_opts *opts)
+{
+	int go[2], failed[2], err;
+
+	if (pipe2(go, O_CLOEXEC))
+		return -errno;
+	if (pipe2(failed, O_CLOEXEC)) {
+		err = -errno;
+		close(go[0]);
+		close(go[1]);
+		return err;
+	}
+	l->pid = fork();
+	err = l->pid < 0 ? -errno : 0;
+	if (!l->pid) {
+		close(go[1]);
+		close(failed[0]);
+		child(opts, l->path, go[0], failed[1]);
+	}
+	close(go[0]);
+	close(failed[1]);
+	l->go_fd = go[1];
+	l->failed_fd = failed[0];
+	return err;
+}
+
+int launch_go(struct launch *l)
+{
+	ssize_t n;
+	int err = 0;
+
+	n = write(l->go_fd, "g", 1);
+	close(l->go_fd);
+	if (n == 1) {
+		do
+			n = read(l->failed_fd, &err, sizeof(err));
+		while (n < 0 && errno == EINTR);
+	}
+	close(l->failed_fd);
+	return n == sizeof(err) ? err : 0;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The command table, and the choice of a command. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+
+#ifndef VMBLAME_VERSION
+#define VMBLAME_VERSION "unknown"
+#endif
+
+#define FILE_RANGE_NOTE                                                               \
+	"FILE is ./vmblame.vmb when left out. RANGE is START..END or START+LEN, in\n" \
+	"guest-physical addresses, hexadecimal with 0x or with a suffix K, M or G;\n" \
+	"START alone means one byte."
+
+const struct command commands[] = {
+	{"record", cmd_record, cmd_record_options, "-- VMM ARGS...",
+	 "run a virtual machine and record the writes to its memory",
+	 "Runs the VMM with its console untouched and records what is written to the\n"
+	 "guest's memory. With --watch, every guest store to that range is recorded with\n"
+	 "its address, bytes and code.",
+	 "the VMM's own; 125 when recording failed, 126 or 127 when the VMM cannot be run"},
+	{"check", cmd_check, cmd_check_options, "",
+	 "say what this machine can observe, and what would change it",
+	 "Looks at the kernel, KVM, BPF, the VMM and the permissions, and says for each\n"
+	 "mode and class of writer whether it can be observed here and, where not, why.",
+	 NULL},
+	{"who", cmd_who, cmd_who_options, "[FILE] RANGE", "name the last writer of each byte",
+	 "Names, for each byte of RANGE, the last writers, with a verdict on how sure\n"
+	 "that is. Bytes with the same answer come together.\n\n" FILE_RANGE_NOTE,
+	 "3 when any byte has no answer (UNKNOWN, LOST)"},
+	{"history", cmd_history, cmd_history_options, "[FILE] RANGE",
+	 "list every write that touches a range",
+	 "Lists every write that touches RANGE in order, with the bytes before and after\n"
+	 "where they are known; and where events were lost and what could be seen "
+	 "changed.\n\n" FILE_RANGE_NOTE,
+	 NULL},
+	{"show", cmd_show, cmd_show_options, "[FILE] RANGE", "show memory as it was at a time",
+	 "Shows what RANGE held, as a hex dump. Bytes that are not known print as ??:\n"
+	 "unknown is not zero.\n\n" FILE_RANGE_NOTE,
+	 NULL},
+	{"info", cmd_info, cmd_info_options, "[FILE]", "say what a trace holds",
+	 "Says what was recorded: how, how much, what was lost, which classes of writer\n"
+	 "were observed where, what recording changed in the guest, and the versions of\n"
+	 "everything that took part. FILE is ./vmblame.vmb when left out.",
+	 NULL},
+	{"export", cmd_export, cmd_export_options, "[FILE]", "write the events in another format",
+	 "Writes the events of a trace, in order. FILE is ./vmblame.vmb when left out.", NULL},
+	{"completion", cmd_completion, cmd_completion_options, "bash",
+	 "print a completion script for the shell",
+	 "Prints a script that completes commands, options and files:\n\n"
+	 "  eval \"$(vmblame completion bash)\"",
+	 NULL},
+	{"manual", cmd_manual, cmd_manual_options, "", "print the manual page",
+	 "Prints the manual page, for man -l or to be installed as vmblame.1.", NULL},
+	{0},
+};
+
+const struct command *command_find(const char *name)
+{
+	for (const struct command *cmd = commands; cmd->name; cmd++) {
+		if (!strcmp(cmd->name, name))
+			return cmd;
+	}
+	return NULL;
+}
+
+static void help(FILE *f)
+{
+	fputs("vmblame: git blame for the memory of a virtual machine\n\n"
+	      "usage: vmblame COMMAND [OPTIONS] ...\n\n",
+	      f);
+	for (const struct command *cmd = commands; cmd->name; cmd++)
+		fprintf(f, "  %-12s %s\n", cmd->name, cmd->summary);
+	fputs("\nvmblame help COMMAND tells more; vmblame --version tells the version.\n", f);
+}
+
+static int cmd_help(int argc, char **argv)
+{
+	if (argc < 2) {
+		help(stdout);
+		return 0;
+	}
+	const struct command *cmd = command_find(argv[1]);
+	if (!cmd)
+		return usage_error(NULL, "no such command: %s", argv[1]);
+	options_help(stdout, cmd);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	/* A reader of our output that goes away is an error to report, not a reason to die. */
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2) {
+		help(stderr);
+		return 2;
+	}
+	const char *name = argv[1];
+	if (!strcmp(name, "--version") || !strcmp(name, "version")) {
+		puts("vmblame " VMBLAME_VERSION);
+		return 0;
+	}
+	if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
+		return cmd_help(argc - 1, argv + 1);
+	const struct command *cmd = command_find(name);
+	if (!cmd)
+		return usage_error(NULL, "no such command: %s", name);
+	return cmd->run(argc - 1, argv + 1);
+}

@@ -1,0 +1,481 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The recorder's loop: launch, drain, order, write; triggers; signals; the end.
+ */
+#include "user/record.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "formats/desc.h"
+#include "user/elfsym.h"
+#include "user/record_state.h"
+
+#define SEAL_NS	     1000000000ull
+#define POLL_BUSY_MS 2
+#define POLL_IDLE_MS 20
+
+void record_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("vmblame: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+}
+
+static u64 clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+u64 record_now(const struct record *r)
+{
+	return clock_ns(CLOCK_MONOTONIC) - r->start_ns;
+}
+
+/* In the order of time: what is kept goes to the file. */
+static int keep(void *arg, const struct event *ev)
+{
+	struct record *r = arg;
+	const struct event_desc *desc = event_desc(ev->kind);
+	const struct event_mmio *mmio = (const struct event_mmio *)ev;
+	int err;
+
+	if (desc->stream != STREAM_STATE && (ev->t_ns < r->from_ns || ev->t_ns > r->until_ns))
+		return 0;
+	err = writer_put(r->writer, ev, NULL);
+	if (err == -EINVAL)
+		return 0;
+	if (err)
+		return err;
+	r->kept++;
+	if (ev->kind == EVENT_mmio && mmio->write && mmio->done != MMIO_DONE_REQUESTED)
+		r->stores++;
+	return 0;
+}
+
+static void write_failed(struct record *r, int err)
+{
+	if (r->write_err)
+		return;
+	r->write_err = err;
+	record_say("%s: %s; recording ends here, the VM goes on", r->opts->out_path, strerror(-err));
+}
+
+static void flush(struct record *r, u64 until_ns)
+{
+	int err = merge_flush(r->merge, until_ns, keep, r);
+
+	if (!err && record_now(r) - r->sealed_ns > SEAL_NS) {
+		err = writer_seal(r->writer);
+		r->sealed_ns = record_now(r);
+	}
+	if (err)
+		write_failed(r, err);
+}
+
+static void begin(struct record *r, u64 t_ns)
+{
+	r->from_hit = true;
+	r->from_ns = t_ns;
+	if (!r->vmm)
+		return;
+	record_cover_devices(r);
+	if (r->npages)
+		record_agent_command(r, AGENT_ARM_NOW);
+}
+
+int record_take(void *arg, const struct event *ev)
+{
+	struct record *r = arg;
+
+	if (!r->from_hit && trigger_event(&r->opts->from, ev))
+		begin(r, ev->t_ns);
+	if (r->from_hit && r->until_ns == UINT64_MAX && trigger_event(&r->opts->until, ev))
+		r->until_ns = ev->t_ns;
+	if (ev->kind == EVENT_memslot)
+		record_slot(r, (const struct event_memslot *)ev);
+	else if (ev->kind == EVENT_mmio)
+		record_tables(r, (const struct event_mmio *)ev);
+	return r->over ? 0 : merge_put(r->merge, ev);
+}
+
+/* Ring events carry CLOCK_MONOTONIC. */
+static int take_from_ring(void *arg, const struct event *ev)
+{
+	struct record *r = arg;
+	union {
+		struct event h;
+		struct event_lost lost;
+		struct event_content content;
+	} copy;
+	const struct event_desc *desc = event_desc(ev->kind);
+
+	if (!desc || desc->size > sizeof(copy))
+		return 0;
+	memcpy(&copy, ev, desc->size);
+	copy.h.t_ns = ev->t_ns > r->start_ns ? ev->t_ns - r->start_ns : 0;
+	if (ev->kind == EVENT_lost) {
+		copy.lost.t0_ns -= copy.lost.t0_ns > r->start_ns ? r->start_ns : copy.lost.t0_ns;
+		copy.lost.t1_ns -= copy.lost.t1_ns > r->start_ns ? r->start_ns : copy.lost.t1_ns;
+	}
+	return record_take(r, &copy.h);
+}
+
+void record_drain(struct record *r)
+{
+	int err = source_bpf_drain(r->bpf, take_from_ring, r);
+
+	if (err == -ENOMEM)
+		write_failed(r, err);
+}
+
+/* Recording ends while the VM runs on: nothing of ours stays in its way. */
+static void finish_sources(struct record *r, bool vmm_alive)
+{
+	if (r->over)
+		return;
+	if (vmm_alive && r->npages && r->from_hit && !r->write_err)
+		record_look(r, CONTENT_WHY_MARK);
+	if (vmm_alive && r->npages)
+		record_agent_command(r, AGENT_DISARM);
+	record_drain(r);
+	source_bpf_detach(r->bpf);
+	record_drain(r);
+	source_bpf_losses(r->bpf, take_from_ring, r);
+	r->ended_ns = r->until_ns < record_now(r) ? r->until_ns : record_now(r);
+	r->over = true;
+}
+
+static void finish_file(struct record *r)
+{
+	int err = merge_flush(r->merge, UINT64_MAX, keep, r);
+
+	if (err)
+		write_failed(r, err);
+	if (!r->write_err)
+		record_outcome(r);
+	err = r->writer ? writer_seal(r->writer) : 0;
+	if (err)
+		write_failed(r, err);
+}
+
+static void reap(struct record *r)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == r->child.pid) {
+			r->child_gone = true;
+			r->child_status = status;
+		}
+		if (pid == r->vmm) {
+			r->vmm_gone = true;
+			r->vmm_status = status;
+		}
+	}
+}
+
+static void signals(struct record *r, int fd)
+{
+	struct signalfd_siginfo info;
+
+	while (read(fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD) {
+			reap(r);
+			continue;
+		}
+		/* The terminal's Ctrl-C went to the VMM as well; one for us alone is passed on. */
+		if (info.ssi_signo == SIGINT && info.ssi_code == SI_KERNEL)
+			continue;
+		kill(r->vmm && !r->vmm_gone ? r->vmm : r->child.pid, info.ssi_signo);
+	}
+}
+
+/* The VMM is gone: the child, and behind a wrapper or -daemonize the process that made the VM. */
+static bool ended(const struct record *r)
+{
+	if (!r->child_gone)
+		return false;
+	return !r->vmm || r->vmm == r->child.pid || r->vmm_gone || !link_pid(r->link);
+}
+
+static void until_reached(struct record *r)
+{
+	finish_sources(r, true);
+	finish_file(r);
+	if (!r->opts->quiet)
+		record_summary(r);
+	if (r->opts->then == THEN_KILL)
+		kill(r->vmm ? r->vmm : r->child.pid, SIGTERM);
+	else if (r->opts->then == THEN_PAUSE)
+		kill(r->vmm ? r->vmm : r->child.pid, SIGSTOP);
+}
+
+static void loop(struct record *r, int signal_fd)
+{
+	struct pollfd fds[] = {
+		{.fd = signal_fd, .events = POLLIN},
+		{.fd = link_fd(r->link), .events = POLLIN},
+	};
+	u64 before = 0;
+
+	while (!ended(r)) {
+		u64 t_ns = record_now(r);
+
+		link_beat(r->link);
+		if (!r->over) {
+			record_drain(r);
+			if (!r->from_hit && trigger_time(&r->opts->from, t_ns))
+				begin(r, t_ns);
+			if (r->until_ns == UINT64_MAX && trigger_time(&r->opts->until, t_ns))
+				r->until_ns = t_ns;
+			flush(r, t_ns > SETTLE_NS ? t_ns - SETTLE_NS : 0);
+			if (r->write_err)
+				finish_sources(r, true);
+			else if (r->until_ns != UINT64_MAX)
+				until_reached(r);
+		}
+		poll(fds, 2, r->over ? 100 : r->kept != before ? POLL_BUSY_MS : POLL_IDLE_MS);
+		before = r->kept;
+		record_agent_messages(r);
+		signals(r, signal_fd);
+	}
+}
+
+static int wait_status(int status)
+{
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int exit_status(const struct record *r)
+{
+	if (r->write_err || r->refused)
+		return EXIT_OURS;
+	/* A daemon's own status is the VMM's; a wrapper's is what its caller asked for. */
+	if (r->vmm_gone && r->vmm != r->child.pid && WIFEXITED(r->child_status) &&
+	    !WEXITSTATUS(r->child_status))
+		return wait_status(r->vmm_status);
+	return wait_status(r->child_status);
+}
+
+/* Whole pages around the ranges asked for, joined where they touch. */
+static void round_out(struct record *r)
+{
+	for (size_t i = 0; i < r->opts->nasked; i++) {
+		struct gpa_range p = r->opts->asked[i];
+
+		p.gpa &= ~0xfffull;
+		p.end = (p.end + 0xfff) & ~0xfffull;
+		if (r->npages && p.gpa <= r->pages[r->npages - 1].end) {
+			if (p.end > r->pages[r->npages - 1].end)
+				r->pages[r->npages - 1].end = p.end;
+			continue;
+		}
+		r->pages[r->npages++] = p;
+	}
+	if (r->opts->whole_pages) {
+		memcpy(r->opts->asked, r->pages, sizeof(r->pages));
+		r->opts->nasked = r->npages;
+	}
+}
+
+static int open_sources(struct record *r, const char *no_preload)
+{
+	struct source_bpf_opts bpf = {
+		.watch = r->npages > 0,
+		.stacks = r->opts->stacks,
+		.nwatch = r->npages,
+		.nasked = r->opts->nasked,
+		.watch_ranges = r->pages,
+		.asked = r->opts->asked,
+		.ring_bytes = r->opts->ring_bytes,
+		.vm = r->opts->vm,
+		.without = r->opts->without,
+	};
+	struct agent_range ranges[MAX_WATCH];
+	struct link_opts link = {
+		.flags = r->opts->from.kind == TRIGGER_NONE ? AGENT_ARM : 0,
+		.nranges = no_preload ? 0 : r->npages,
+		.range = ranges,
+		.uid = r->opts->run_as ? r->opts->run_as->uid : geteuid(),
+	};
+	char err[512];
+	int ret;
+
+	for (size_t i = 0; i < r->npages; i++)
+		ranges[i] = (struct agent_range){r->pages[i].gpa, r->pages[i].end};
+	ret = source_bpf_open(&r->bpf, &bpf, err, sizeof(err));
+	if (ret) {
+		record_say("%s", err);
+		return ret;
+	}
+	link.dropped_fd = source_bpf_dropped_fd(r->bpf);
+	ret = link_open(&r->link, &link);
+	if (ret)
+		record_say("cannot listen for the agent: %s", strerror(-ret));
+	return ret;
+}
+
+/* The agent lies beside the program, or in the library directory of the same prefix. */
+static bool find_agent(char *path, size_t size)
+{
+	char exe[4096], *slash;
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (n < 0)
+		return false;
+	exe[n] = '\0';
+	slash = strrchr(exe, '/');
+	if (!slash)
+		return false;
+	*slash = '\0';
+	snprintf(path, size, "%s/libvmblame-agent.so", exe);
+	if (!access(path, R_OK))
+		return true;
+	snprintf(path, size, "%s/../lib/vmblame/libvmblame-agent.so", exe);
+	return !access(path, R_OK);
+}
+
+static int start_vmm(struct record *r, const char *no_preload)
+{
+	char agent[8192];
+	struct launch_opts launch = {
+		.argv = r->opts->argv,
+		.as = r->opts->run_as,
+		.agent_name = link_name(r->link),
+	};
+	int err;
+
+	if (!no_preload) {
+		if (!find_agent(agent, sizeof(agent))) {
+			record_say("libvmblame-agent.so is not beside the program");
+			return EXIT_OURS;
+		}
+		launch.preload = agent;
+	}
+	err = launch_start(&r->child, &launch);
+	if (!err)
+		err = source_bpf_track(r->bpf, r->child.pid);
+	if (!err && no_preload)
+		err = source_bpf_attach_vmm(r->bpf, r->child.pid, r->child.path);
+	if (err) {
+		record_say("cannot start %s: %s", r->child.path, strerror(-err));
+		return EXIT_OURS;
+	}
+	err = launch_go(&r->child);
+	if (err == -ELIBACC) {
+		record_say("%s cannot be read by the user that runs the VMM", agent);
+		return EXIT_OURS;
+	}
+	if (err) {
+		record_say("cannot run %s: %s", r->child.path, strerror(-err));
+		return err == -ENOENT ? 127 : 126;
+	}
+	return 0;
+}
+
+static int run(struct record *r, bool *never_ran)
+{
+	const char *no_preload;
+	sigset_t set;
+	int fd, ret;
+
+	ret = launch_find(r->opts->argv[0], r->child.path, sizeof(r->child.path));
+	if (ret) {
+		record_say("%s: %s", r->opts->argv[0], strerror(-ret));
+		return ret == -ENOENT ? 127 : 126;
+	}
+	no_preload = elfsym_no_preload(r->child.path);
+	if (no_preload && r->npages) {
+		record_say("%s: --watch cannot be used: %s, so the agent cannot be loaded into it",
+			   r->child.path, no_preload);
+		return EXIT_OURS;
+	}
+	if (open_sources(r, no_preload))
+		return EXIT_OURS;
+	if (merge_open(&r->merge))
+		return EXIT_OURS;
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return EXIT_OURS;
+	record_facts(r);
+	ret = start_vmm(r, no_preload);
+	if (!ret) {
+		*never_ran = false;
+		loop(r, fd);
+		record_agent_messages(r);
+		finish_sources(r, false);
+		if (r->until_ns == UINT64_MAX || r->write_err)
+			finish_file(r);
+		if (!r->opts->quiet && (r->until_ns == UINT64_MAX || r->write_err))
+			record_summary(r);
+		ret = exit_status(r);
+	}
+	close(fd);
+	return ret;
+}
+
+int record_run(struct record_opts *opts, bool *never_ran)
+{
+	struct record *r = calloc(1, sizeof(*r));
+	struct writer_opts wopts = {
+		.start_mono_ns = clock_ns(CLOCK_MONOTONIC),
+		.start_real_ns = clock_ns(CLOCK_REALTIME),
+	};
+	int ret, err;
+
+	*never_ran = true;
+	if (!r)
+		return EXIT_OURS;
+	r->opts = opts;
+	r->start_ns = wopts.start_mono_ns;
+	r->until_ns = UINT64_MAX;
+	r->from_hit = opts->from.kind == TRIGGER_NONE;
+	r->from_ns = r->from_hit ? 0 : UINT64_MAX;
+	round_out(r);
+	signal(SIGPIPE, SIG_IGN);
+	err = writer_open(&r->writer, opts->out_fd, &wopts);
+	if (err) {
+		record_say("%s: %s", opts->out_path, strerror(-err));
+		ret = EXIT_OURS;
+	} else {
+		ret = run(r, never_ran);
+	}
+	err = writer_close(r->writer);
+	if (err && !*never_ran && !r->write_err) {
+		record_say("%s: %s", opts->out_path, strerror(-err));
+		ret = EXIT_OURS;
+	}
+	link_close(r->link);
+	source_bpf_close(r->bpf);
+	merge_close(r->merge);
+	free(r);
+	return ret;
+}

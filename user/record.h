@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The recorder: launches the VMM, drains the sources, writes the trace.
+ */
+#ifndef VMBLAME_RECORD_H
+#define VMBLAME_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "bpf/shared.h"
+#include "user/launch.h"
+#include "user/trigger.h"
+
+#define EXIT_OURS 125 /* a failure of vmblame's own, as opposed to an exit status of the VMM's */
+
+enum then { THEN_CONTINUE, THEN_PAUSE, THEN_KILL };
+
+struct record_opts {
+	char *const *argv;	   /* the VMM, ended by NULL */
+	const char *mode;	   /* "events" or "watch" */
+	size_t nasked;		   /* --watch, sorted, not overlapping; at most MAX_WATCH */
+	struct gpa_range asked[MAX_WATCH];
+	bool whole_pages;	   /* report all of the pages that were watched */
+	bool stacks;
+	struct trigger from, until;
+	enum then then;
+	size_t ring_bytes;
+	unsigned vm;
+	const char *const *without; /* probes to leave off, ended by NULL */
+	struct caller caller;
+	const struct caller *run_as; /* NULL: as ourselves */
+	const char *out_path;	     /* for messages */
+	int out_fd;		     /* taken over */
+	bool quiet;
+};
+
+/* Runs it all. The VMM's exit status, or EXIT_OURS, 126, 127 after a message on stderr. *never_ran is
+ * set when the VMM was not started: the file can go. */
+int record_run(struct record_opts *opts, bool *never_ran);
+
+/* "vmblame: TEXT" on stderr, on a line of its own even when the guest's console left one open. */
+void record_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

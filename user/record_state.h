@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The state of one recording, shared by the files record*.c.
+ */
+#ifndef VMBLAME_RECORD_STATE_H
+#define VMBLAME_RECORD_STATE_H
+
+#include "formats/writer.h"
+#include "user/guestram.h"
+#include "user/link.h"
+#include "user/merge.h"
+#include "user/record.h"
+#include "user/source_bpf.h"
+
+#define RECORD_SLOTS 512
+#define LOOK_MAX (64u << 20) /* bytes of watched memory that we look at as a whole */
+
+/* How long an event may be on its way from its time stamp to its ring. */
+#define SETTLE_NS 50000000ull
+
+struct record {
+	struct record_opts *opts;
+	struct gpa_range pages[MAX_WATCH]; /* opts->asked, rounded out and joined */
+	size_t npages;
+	struct source_bpf *bpf;
+	struct link *link;
+	struct writer *writer;
+	struct merge *merge;
+	struct launch child;
+	struct guestram armed;	/* watched now, and where it lies */
+	struct guestram looked;	/* watched once, and looked at when it began */
+	u64 start_ns;		/* CLOCK_MONOTONIC */
+	u64 from_ns, until_ns;	/* what is kept of activity, from the start */
+	u64 sealed_ns;		/* when the last chunk was sealed */
+	u64 ended_ns;		/* length of the recording */
+	pid_t vmm;		/* the process that made the VM; 0 before */
+	bool from_hit;		/* recording proper has begun */
+	bool over;		/* it has ended: sources detached */
+	bool refused;		/* the VM cannot be watched */
+	bool child_gone, vmm_gone;
+	int child_status, vmm_status; /* of waitpid() */
+	int ready_type;		/* enum agent_type that the agent answered last */
+	int write_err;
+	u64 unsent;
+	u64 stores, kept;	/* stores to watched memory; events */
+	u64 changes[16];	/* by enum change_what */
+	u64 opened_bytes[WHY_MAX];
+	bool vcpu_ran;		/* the guest has executed something */
+	u64 look_left;		/* bytes that may still be looked at when they are armed */
+	u64 last_cr3, tables_ns;
+	struct guestram ram;	/* all of it, by the VMM's slots */
+	struct guestram_part slots[RECORD_SLOTS];
+};
+
+/* Nanoseconds since the recording began. */
+u64 record_now(const struct record *r);
+/* Hands an event to the order of time; its t_ns counts from the start. Negative on error. */
+int record_take(void *arg, const struct event *ev);
+/* Takes everything the rings hold. */
+void record_drain(struct record *r);
+
+/* What the agent says (record_agent.c). */
+void record_agent_messages(struct record *r);
+/* Sends a command and waits for its answer, at most two seconds. */
+void record_agent_command(struct record *r, enum agent_type type);
+/* Looks at all that is watched. */
+void record_look(struct record *r, enum content_why why);
+/* States what is observed of devices, from now on. */
+void record_cover_devices(struct record *r);
+
+/* Pages that cannot be watched because they hold page tables (record_tables.c). */
+void record_slot(struct record *r, const struct event_memslot *ev);
+void record_tables(struct record *r, const struct event_mmio *ev);
+
+/* What a recording says about itself (record_report.c). */
+void record_facts(struct record *r);
+void record_outcome(struct record *r);
+void record_summary(struct record *r);
+
+#endif

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Shows writes; the only place that knows how a vCPU's or a device's doing is put into words. */
+#include "view.h"
+
+#include <string.h>
+
+#include "formats/desc.h"
+#include "insn.h"
+
+const char *tint(const struct view *view, enum tint which)
+{
+	static const char *const codes[] = {
+		[TINT_NONE] = "",	    [TINT_BOLD] = "\033[1m",   [TINT_GOOD] = "\033[1;32m",
+		[TINT_WARN] = "\033[1;33m", [TINT_BAD] = "\033[1;31m", [TINT_DIM] = "\033[2m",
+	};
+
+	return view->colour ? codes[which] : "";
+}
+
+const char *view_time(u64 t_ns, char *buf, size_t size)
+{
+	snprintf(buf, size, "%llu.%09llu s", (unsigned long long)(t_ns / 1000000000),
+		 (unsigned long long)(t_ns % 1000000000));
+	return buf;
+}
+
+void view_bytes(FILE *f, const u8 *bytes, u64 n, u64 most)
+{
+	for (u64 i = 0; i < n && i < most; i++)
+		fprintf(f, "%s%02x", i ? " " : "", bytes[i]);
+	if (n > most)
+		fputs(" ...", f);
+}
+
+/* Symbols are looked up by linear address. */
+static u64 linear(const struct event_mmio *mmio, u64 offset)
+{
+	const u64 address = mmio->cs_base + offset;
+
+	return mmio->mode == CPU_MODE_PROT64 ? offset : address & UINT32_MAX;
+}
+
+static bool symbol_of(const struct view *view, const struct event_mmio *mmio, u64 offset,
+		      struct symbol *symbol)
+{
+	return symbols_find(view->symbols, linear(mmio, offset), symbol);
+}
+
+static unsigned insn_len(const struct event_mmio *mmio)
+{
+	return mmio->insn_len < sizeof(mmio->insn) ? mmio->insn_len : sizeof(mmio->insn);
+}
+
+static unsigned ret_count(const struct event_mmio *mmio)
+{
+	const unsigned max = sizeof(mmio->ret) / sizeof(mmio->ret[0]);
+
+	return mmio->nret < max ? mmio->nret : max;
+}
+
+static bool write_sector(const struct view *view, const struct write *w, u64 *sector)
+{
+	return state_device_id(view->state, w->request.dev) == VIRTIO_ID_BLK &&
+	       request_sector(&w->request, sector);
+}
+
+void view_actor(const struct view *view, const struct write *w, char *buf, size_t size)
+{
+	char name[48];
+
+	if (w->origin == ORIGIN_VIRTQUEUE) {
+		u64 sector;
+		size_t n = (size_t)snprintf(
+			buf, size, "%s queue %u request %llu",
+			state_device_name(view->state, w->request.dev, name, sizeof(name)),
+			w->request.queue, (unsigned long long)w->request.req);
+		if (n < size && write_sector(view, w, &sector))
+			snprintf(buf + n, size - n, " sector %llu", (unsigned long long)sector);
+		return;
+	}
+	const struct event_mmio *mmio = &w->ev.mmio;
+	struct symbol symbol;
+	if (symbol_of(view, mmio, mmio->rip, &symbol))
+		snprintf(buf, size, "vCPU %u at %s", mmio->h.vcpu, symbol.name);
+	else
+		snprintf(buf, size, "vCPU %u at 0x%llx", mmio->h.vcpu,
+			 (unsigned long long)linear(mmio, mmio->rip));
+}
+
+static void vcpu_json(struct json *j, const struct view *view, const struct event_mmio *mmio)
+{
+	struct symbol symbol;
+
+	json_str(j, "order", "exact");
+	if (mmio->h.vcpu != VCPU_NONE)
+		json_u64(j, "vcpu", mmio->h.vcpu);
+	json_hex(j, "rip", mmio->rip);
+	json_hex(j, "cs_base", mmio->cs_base);
+	json_hex(j, "cr3", mmio->cr3);
+	if (mmio->cpl != 0xff)
+		json_u64(j, "cpl", mmio->cpl);
+	if (insn_len(mmio))
+		json_bytes(j, "insn", mmio->insn, insn_len(mmio));
+	if (ret_count(mmio)) {
+		json_open(j, "stack", '[');
+		for (unsigned i = 0; i < ret_count(mmio); i++)
+			json_hex(j, NULL, mmio->ret[i]);
+		json_close(j, ']');
+	}
+	if (symbol_of(view, mmio, mmio->rip, &symbol)) {
+		json_str(j, "symbol", symbol.name);
+		if (symbol.src[0])
+			json_str(j, "src", symbol.src);
+	}
+}
+
+static void device_json(struct json *j, const struct view *view, const struct write *w)
+{
+	char name[48];
+	u64 sector;
+
+	json_str(j, "dev", state_device_name(view->state, w->request.dev, name, sizeof(name)));
+	json_u64(j, "queue", w->request.queue);
+	json_u64(j, "req", w->request.req);
+	if (write_sector(view, w, &sector))
+		json_u64(j, "sector", sector);
+}
+
+void view_json(struct json *j, const struct view *view, const struct view_write *v)
+{
+	const struct write *w = v->write;
+	const bool clipped = v->gpa != w->gpa || v->end != w->end;
+	char actor[320];
+
+	json_u64(j, "seq", w->at.seq);
+	json_u64(j, "t_ns", w->at.t_ns);
+	json_u64(j, "boot", w->ev.h.boot);
+	json_hex(j, "gpa", v->gpa);
+	json_u64(j, "len", v->end - v->gpa);
+	if (clipped) {
+		json_hex(j, "write_gpa", w->gpa);
+		json_u64(j, "write_len", w->end - w->gpa);
+	}
+	if (v->bytes)
+		json_bytes(j, "bytes", v->bytes, v->end - v->gpa);
+	if (v->old)
+		json_bytes(j, "old", v->old, v->end - v->gpa);
+	json_str(j, "origin", origin_name(w->origin));
+	json_str(j, "precision", w->origin == ORIGIN_VCPU ? "byte" : "range");
+	if (w->origin == ORIGIN_VCPU)
+		vcpu_json(j, view, &w->ev.mmio);
+	else
+		device_json(j, view, w);
+	if (w->ev.h.tid)
+		json_u64(j, "host_tid", w->ev.h.tid);
+	view_actor(view, w, actor, sizeof(actor));
+	json_str(j, "actor", actor);
+}
+
+void view_line(FILE *f, const struct view *view, const struct view_write *v)
+{
+	const struct write *w = v->write;
+	char time[40], actor[320];
+
+	view_actor(view, w, actor, sizeof(actor));
+	fprintf(f, "%s  #%llu  boot %u  0x%llx+%llu  ", view_time(w->at.t_ns, time, sizeof(time)),
+		(unsigned long long)w->at.seq, w->ev.h.boot, (unsigned long long)v->gpa,
+		(unsigned long long)(v->end - v->gpa));
+	if (v->old) {
+		view_bytes(f, v->old, v->end - v->gpa, 16);
+		fputs(" -> ", f);
+	}
+	if (v->bytes)
+		view_bytes(f, v->bytes, v->end - v->gpa, 16);
+	else
+		fputs("(bytes not captured)", f);
+	fprintf(f, "  %s", actor);
+	if (v->gpa != w->gpa || v->end != w->end)
+		fprintf(f, "  (part of 0x%llx+%llu)", (unsigned long long)w->gpa,
+			(unsigned long long)(w->end - w->gpa));
+	fputc('\n', f);
+}
+
+static void stack_paragraph(FILE *f, const struct view *view, const struct event_mmio *mmio)
+{
+	for (unsigned i = 0; i < ret_count(mmio); i++) {
+		struct symbol symbol;
+
+		fprintf(f, "    %s 0x%llx", i ? "           " : "called from",
+			(unsigned long long)mmio->ret[i]);
+		if (symbol_of(view, mmio, mmio->ret[i], &symbol))
+			fprintf(f, " %s%s%s", symbol.name, symbol.src[0] ? "  " : "", symbol.src);
+		fputc('\n', f);
+	}
+}
+
+static void vcpu_paragraph(FILE *f, const struct view *view, const struct event_mmio *mmio)
+{
+	struct symbol symbol;
+	char text[128];
+
+	fputs("    by          ", f);
+	if (mmio->h.vcpu != VCPU_NONE)
+		fprintf(f, "vCPU %u, ", mmio->h.vcpu);
+	if (mmio->mode == CPU_MODE_REAL || mmio->mode == CPU_MODE_VM86)
+		fprintf(f, "cs:rip %04llx:%04llx", (unsigned long long)(mmio->cs_base >> 4),
+			(unsigned long long)mmio->rip);
+	else if (mmio->cs_base)
+		fprintf(f, "rip 0x%llx, cs base 0x%llx", (unsigned long long)mmio->rip,
+			(unsigned long long)mmio->cs_base);
+	else
+		fprintf(f, "rip 0x%llx", (unsigned long long)mmio->rip);
+	if (mmio->cpl != 0xff)
+		fprintf(f, ", cpl %u", mmio->cpl);
+	fprintf(f, ", cr3 0x%llx\n", (unsigned long long)mmio->cr3);
+	if (symbol_of(view, mmio, mmio->rip, &symbol))
+		fprintf(f, "    in          %s%s%s%s%s\n", tint(view, TINT_BOLD), symbol.name,
+			TINT_OFF(view), symbol.src[0] ? "  " : "", symbol.src);
+	if (insn_len(mmio)) {
+		fputs("    instruction ", f);
+		if (insn_format(mmio->mode, mmio->insn, insn_len(mmio), mmio->rip, text,
+				sizeof(text)))
+			fprintf(f, "%s\n", text);
+		else {
+			view_bytes(f, mmio->insn, insn_len(mmio), 16);
+			fputc('\n', f);
+		}
+	}
+	stack_paragraph(f, view, mmio);
+}
+
+static void device_paragraph(FILE *f, const struct view *view, const struct write *w)
+{
+	char actor[320];
+
+	view_actor(view, w, actor, sizeof(actor));
+	fprintf(f, "    by          %s%s%s, segment %u\n", tint(view, TINT_BOLD), actor,
+		TINT_OFF(view), w->ev.sg.index);
+}
+
+void view_paragraph(FILE *f, const struct view *view, const struct view_write *v)
+{
+	const struct write *w = v->write;
+	char time[40];
+
+	fputs("    bytes       ", f);
+	if (v->old) {
+		view_bytes(f, v->old, v->end - v->gpa, 32);
+		fputs(" -> ", f);
+	}
+	if (v->bytes)
+		view_bytes(f, v->bytes, v->end - v->gpa, 32);
+	else
+		fputs("not captured", f);
+	fprintf(f, "\n    when        %s, event #%llu, boot %u\n",
+		view_time(w->at.t_ns, time, sizeof(time)), (unsigned long long)w->at.seq,
+		w->ev.h.boot);
+	if (w->origin == ORIGIN_VCPU)
+		vcpu_paragraph(f, view, &w->ev.mmio);
+	else
+		device_paragraph(f, view, w);
+	if (v->gpa != w->gpa || v->end != w->end)
+		fprintf(f, "    part of     a write to 0x%llx+%llu\n", (unsigned long long)w->gpa,
+			(unsigned long long)(w->end - w->gpa));
+}
