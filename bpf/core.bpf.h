@@ -11,15 +11,15 @@
 
 /* Configuration, set before loading. */
 const volatile u32 backend;
-const volatile u32 only_vm;		/* number of the VM to record */
-const volatile u32 nwatch;		/* watched ranges, whole pages */
+const volatile u32 only_vm; /* number of the VM to record */
+const volatile u32 nwatch;  /* watched ranges, whole pages */
 const volatile struct gpa_range watch[MAX_WATCH];
-const volatile u32 nasked;		/* the bytes asked for within them */
+const volatile u32 nasked; /* the bytes asked for within them */
 const volatile struct gpa_range asked[MAX_WATCH];
-const volatile bool confirm_stores;	/* kvm_userspace_exit is attached */
-const volatile bool want_stacks;	/* return addresses for device accesses too */
-const volatile bool typed_reads;	/* bpf_rdonly_cast() works on KVM's structures */
-const volatile u32 nplaces;		/* of one CPU: a power of two */
+const volatile bool confirm_stores; /* kvm_userspace_exit is attached */
+const volatile bool want_stacks;    /* return addresses for device accesses too */
+const volatile bool typed_reads;    /* bpf_rdonly_cast() works on KVM's structures */
+const volatile u32 nplaces;	    /* of one CPU: a power of two */
 
 /* Resets seen, and the VMs of the process in the order in which they were seen. */
 u32 boot;
@@ -75,16 +75,16 @@ struct store_request {
 
 /* What is known of a thread of the VMM. */
 struct thread {
-	u64 vcpu;	/* struct kvm_vcpu, 0 while not known */
-	u64 ctxt;	/* its emulator's context */
-	u64 elem;	/* the element that virtqueue_push() is filling in */
-	u64 vdev;	/* argument of the virtio_add_queue() that is running */
-	u64 pop_vq;	/* argument of the virtqueue_pop() that is running */
-	u32 fd;		/* the descriptor that KVM_RUN was called on */
+	u64 vcpu;   /* struct kvm_vcpu, 0 while not known */
+	u64 ctxt;   /* its emulator's context */
+	u64 elem;   /* the element that virtqueue_push() is filling in */
+	u64 vdev;   /* argument of the virtio_add_queue() that is running */
+	u64 pop_vq; /* argument of the virtqueue_pop() that is running */
+	u32 fd;	    /* the descriptor that KVM_RUN was called on */
 	u32 vm;
-	u32 seq;	/* events of this thread so far, the lost ones too */
+	u32 seq; /* events of this thread so far, the lost ones too */
 	u16 vcpu_id;
-	u16 nreq;	/* stores that the running instruction asked for */
+	u16 nreq; /* stores that the running instruction asked for */
 	struct store_request req[MAX_REQUESTS];
 	struct event_mmio held; /* the vCPU's state when it asked */
 };
@@ -192,19 +192,26 @@ static __always_inline struct loss *loss_of(u32 cpu)
 	return &losses[cpu & (MAX_RINGS - 1)];
 }
 
-/* An event did not fit: count it, widen the span of what was lost. */
+/* An event did not fit: count it, widen the span of what was lost. Events that tell of no writer
+ * (ORIGIN_NONE) have no span of addresses; for the others gpa_end 0 means that any could be meant.
+ */
 static __noinline int lose(u32 cpu, u64 t_ns, u64 gpa, u64 gpa_end, u32 origin)
 {
 	struct loss *loss = loss_of(cpu);
+	bool first = !(loss->origins & ~(1ull << ORIGIN_NONE));
 
 	if (!loss->count || t_ns < loss->t0_ns)
 		loss->t0_ns = t_ns;
 	if (t_ns > loss->t1_ns)
 		loss->t1_ns = t_ns;
-	if (!loss->count || gpa < loss->gpa)
-		loss->gpa = gpa;
-	if (!loss->count || (loss->gpa_end && (!gpa_end || gpa_end > loss->gpa_end)))
-		loss->gpa_end = gpa_end;
+	if (origin != ORIGIN_NONE) {
+		if (first || gpa < loss->gpa)
+			loss->gpa = gpa;
+		if (first || (loss->gpa_end && (!gpa_end || gpa_end > loss->gpa_end)))
+			loss->gpa_end = gpa_end;
+		if (!loss->gpa_end)
+			loss->gpa = 0;
+	}
 	loss->origins |= 1u << origin;
 	__sync_fetch_and_add(&loss->count, 1);
 	return 0;
@@ -248,8 +255,8 @@ static __noinline int tell_loss(void *ring, u32 cpu, struct thread *th)
 }
 
 /*
- * Room for an event of `size` bytes in this CPU's ring, or NULL (then it is counted as lost, with the
- * addresses and the class of writer that it would have told of). Not zeroed.
+ * Room for an event of `size` bytes in this CPU's ring, or NULL (then it is counted as lost, with
+ * the addresses and the class of writer that it would have told of). Not zeroed.
  */
 static __always_inline void *reserve(struct thread *th, u64 size, u64 t_ns, u64 gpa, u64 gpa_end,
 				     u32 origin)
@@ -270,7 +277,8 @@ static __always_inline void *reserve(struct thread *th, u64 size, u64 t_ns, u64 
 }
 
 /* A place for an access of a vCPU, or NULL; as reserve() in all else. */
-static __always_inline struct place *place_reserve(struct thread *th, u64 t_ns, u64 gpa, u64 gpa_end)
+static __always_inline struct place *place_reserve(struct thread *th, u64 t_ns, u64 gpa,
+						   u64 gpa_end, u32 origin)
 {
 	u32 cpu = bpf_get_smp_processor_id() & (MAX_RINGS - 1), at;
 	struct ring_pos *p = &pos[cpu];
@@ -281,7 +289,7 @@ static __always_inline struct place *place_reserve(struct thread *th, u64 t_ns, 
 	if (losses[cpu].count)
 		tell_loss(bpf_map_lookup_elem(&rings, &cpu), cpu, th);
 	if (p->head - p->tail >= nplaces - PLACES_SPARE) {
-		lose(cpu, t_ns, gpa, gpa_end, ORIGIN_VCPU);
+		lose(cpu, t_ns, gpa, gpa_end, origin);
 		return NULL;
 	}
 	n = __sync_fetch_and_add(&p->head, 1);

@@ -4,10 +4,10 @@
  * stores to watched pages were really done.
  *
  * kvm_mmio tells of a request. For a device that is what we want to know. For a watched page (a
- * read-only memory slot) only the exit to user space makes it a store: a fault on the second half of
- * the access makes the guest ask again, and of several stores by one instruction KVM performs just the
- * last (emulator_read_write() resets mmio_nr_fragments, arch/x86/kvm/x86.c). So requests are held
- * until kvm_userspace_exit.
+ * read-only memory slot) only the exit to user space makes it a store: a fault on the second half
+ * of the access makes the guest ask again, and of several stores by one instruction KVM performs
+ * just the last (emulator_read_write() resets mmio_nr_fragments, arch/x86/kvm/x86.c). So requests
+ * are held until kvm_userspace_exit.
  */
 #ifndef VMBLAME_EXITS_BPF_H
 #define VMBLAME_EXITS_BPF_H
@@ -17,11 +17,15 @@
 /* 1 to 16 bytes, in a form whose bounds the verifier sees; the rest of the 16 is zeroed. */
 static __always_inline void read_bytes(u8 *bytes, u32 len, const void *from)
 {
+	long err;
+
 	__builtin_memset(bytes, 0, 16);
 	if (len & 15)
-		bpf_probe_read_kernel(bytes, len & 15, from);
+		err = bpf_probe_read_kernel(bytes, len & 15, from);
 	else
-		bpf_probe_read_kernel(bytes, 16, from);
+		err = bpf_probe_read_kernel(bytes, 16, from);
+	if (err)
+		COUNT(bad_read);
 }
 
 /* The i-th store that was held. Global functions are verified once, not in each turn of a loop. */
@@ -40,7 +44,7 @@ __noinline int emit_store(struct thread *th, u32 i, u32 done)
 		return 0;
 	}
 	t_ns = th->held.h.t_ns;
-	place = place_reserve(th, t_ns, req->gpa, req->gpa + req->len);
+	place = place_reserve(th, t_ns, req->gpa, req->gpa + req->len, ORIGIN_VCPU);
 	if (!place)
 		return 0;
 	e = &place->mmio;
@@ -66,6 +70,8 @@ __noinline int hold(struct thread *th, u64 gpa, u32 len, u64 val)
 	n = th->nreq;
 	if (n >= MAX_REQUESTS) {
 		COUNT(too_many_requests);
+		th->seq++;
+		lose(bpf_get_smp_processor_id(), bpf_ktime_get_ns(), gpa, gpa + len, ORIGIN_VCPU);
 		return 0;
 	}
 	if (!n) {
@@ -101,7 +107,8 @@ int BPF_PROG(exits__kvm_mmio, int type, int len, u64 gpa, void *val)
 		return 0;
 	}
 	t_ns = bpf_ktime_get_ns();
-	place = place_reserve(th, t_ns, gpa, gpa + len);
+	/* A load, or a store to a device, changes no RAM: no writer is missed when it is lost. */
+	place = place_reserve(th, t_ns, gpa, gpa + len, ORIGIN_NONE);
 	if (!place)
 		return 0;
 	e = &place->mmio;
@@ -132,8 +139,10 @@ __noinline int supersede(struct thread *th, u32 i)
 	if (!d)
 		return 0;
 	n = d->n;
-	if (n >= 16)
+	if (n >= 16) {
+		COUNT(too_many_requests);
 		return 0;
+	}
 	req = &th->req[i & (MAX_REQUESTS - 1)];
 	d->store[n & 15].gpa = req->gpa;
 	d->store[n & 15].len = req->len;
@@ -174,7 +183,8 @@ int BPF_PROG(exits__kvm_userspace_exit, u32 reason, int err)
 		next = &th->req[(i + 1) & (MAX_REQUESTS - 1)];
 		len = req->len + next->len;
 		whole = i;
-		if (i + 1 < n && req->gpa + req->len == next->gpa && !(next->gpa & 0xfff) && len <= 16) {
+		if (i + 1 < n && req->gpa + req->len == next->gpa && !(next->gpa & 0xfff) &&
+		    len <= 16) {
 			bpf_probe_read_kernel(req->bytes + (req->len & 15), 16, next->bytes);
 			req->len = len;
 			i++;
@@ -215,7 +225,7 @@ static long emit_pio(u32 i, struct pio_run *pio)
 
 	if (off >= pio->total)
 		return 1;
-	place = place_reserve(pio->th, pio->t_ns, 0, 0);
+	place = place_reserve(pio->th, pio->t_ns, 0, 0, ORIGIN_NONE);
 	if (!place)
 		return 0;
 	e = &place->pio;

@@ -14,8 +14,8 @@
 
 struct walk {
 	u64 cr0, cr3, cr4, efer;
-	u64 page;	/* guest-virtual page translated last, ~0 for none */
-	u64 hva;	/* where it lies */
+	u64 page; /* guest-virtual page translated last, ~0 for none */
+	u64 hva;  /* where it lies */
 };
 
 /* Global functions are verified once, by themselves, not at each place they are called from. */
@@ -130,8 +130,9 @@ __noinline u32 walk_stack(struct thread *th, struct event_mmio *e)
 	w.efer = BPF_CORE_READ(vcpu, arch.efer);
 	frame = e->rbp;
 	for (n = 0; n < 8; n++) {
-		if (frame & (size - 1) || frame < e->rsp || read_word(&w, frame + size, size, &caller) ||
-		    read_word(&w, frame, size, &up) || !caller)
+		if (frame & (size - 1) || frame < e->rsp ||
+		    read_word(&w, frame + size, size, &caller) || read_word(&w, frame, size, &up) ||
+		    !caller)
 			break;
 		e->ret[n & 7] = caller;
 		if (up <= frame || up - frame > (1 << 20)) {

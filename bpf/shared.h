@@ -22,10 +22,10 @@ struct gpa_range {
 };
 
 /*
- * Accesses of vCPUs come by the thousand and are all of one size, so they have a ring of their own: an
- * array of places per CPU, mapped into the recorder, which costs a vCPU less than half of what a BPF
- * ring buffer does. A place is taken by adding to `head`, and filled when its `commit` is its number
- * plus one; the recorder adds to `tail`.
+ * Accesses of vCPUs come by the thousand and are all of one size, so they have a ring of their own:
+ * an array of places per CPU, mapped into the recorder, which costs a vCPU less than half of what a
+ * BPF ring buffer does. A place is taken by adding to `head`, and filled when its `commit` is its
+ * number plus one; the recorder adds to `tail`.
  */
 struct place {
 	u64 commit;
@@ -36,7 +36,8 @@ struct place {
 	};
 };
 
-#define PLACES_SPARE 16 /* so that programs that interrupt each other cannot overtake the reader */
+#define PLACES_SPARE 16 /* so that programs that interrupt each other cannot overtake the reader \
+			 */
 
 struct ring_pos {
 	u64 head; /* the programs' */
@@ -59,14 +60,14 @@ struct ram_slot {
 };
 
 /* Each is a reason why something is missing or was left out. */
-#define COUNTERS(X)                                                                                \
-	X(no_thread, "events without room for the thread's state")                                 \
-	X(bad_read, "reads of kernel or guest memory that failed")                                 \
-	X(retried, "stores that a fault made the guest repeat: asked for twice, done once")        \
-	X(superseded, "stores that KVM dropped and the agent did")                                 \
-	X(unasked, "stores to a watched page, outside the bytes asked for")                        \
-	X(too_many_requests, "stores of one instruction beyond those held")                        \
-	X(sg_left_out, "segments of a request beyond those told of")                               \
+#define COUNTERS(X)                                                                         \
+	X(no_thread, "events without room for the thread's state")                          \
+	X(bad_read, "reads of kernel or guest memory that failed")                          \
+	X(retried, "stores that a fault made the guest repeat: asked for twice, done once") \
+	X(superseded, "stores that KVM dropped and the agent did")                          \
+	X(unasked, "stores to a watched page, outside the bytes asked for")                 \
+	X(too_many_requests, "stores of one instruction beyond those held")                 \
+	X(sg_left_out, "segments of a request beyond those told of")                        \
 	X(unknown_queue, "requests of a queue that was made before the recording")
 
 #define COUNTER_FIELD(name, text) u64 name;

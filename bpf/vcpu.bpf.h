@@ -21,16 +21,16 @@ static __always_inline u8 mode_of(u32 emul_mode)
  */
 extern void *bpf_rdonly_cast(const void *obj, u32 type_id) __ksym __weak;
 
-#define KVM_READ(type, ptr, field)                                                                 \
-	({                                                                                         \
-		void *from_ = (void *)(ptr);                                                       \
-		typeof(((type *)0)->field) value_ = 0;                                            \
-		if (typed_reads)                                                                   \
-			value_ = ((type *)bpf_rdonly_cast(from_, bpf_core_type_id_kernel(type)))   \
-					 ->field;                                                  \
-		else                                                                               \
-			bpf_core_read(&value_, sizeof(value_), &((type *)from_)->field);           \
-		value_;                                                                            \
+#define KVM_READ(type, ptr, field)                                                               \
+	({                                                                                       \
+		void *from_ = (void *)(ptr);                                                     \
+		typeof(((type *)0)->field) value_ = 0;                                           \
+		if (typed_reads)                                                                 \
+			value_ = ((type *)bpf_rdonly_cast(from_, bpf_core_type_id_kernel(type))) \
+					 ->field;                                                \
+		else                                                                             \
+			bpf_core_read(&value_, sizeof(value_), &((type *)from_)->field);         \
+		value_;                                                                          \
 	})
 
 static __always_inline void fill_segment(struct thread *th, u64 *cs_base, u8 *cpl)
@@ -71,21 +71,21 @@ static __always_inline u8 fill_insn(u64 ctxt, u64 rip, u8 *insn)
 
 /* The fields of EVENT_VCPU_FIELDS, without return addresses: nret is 0 and the arrays hold whatever
  * was there. `e` is any event that has them. */
-#define FILL_VCPU(th, e, emulated)                                                                 \
-	do {                                                                                       \
-		(e)->rsp = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.regs[REG_RSP]);              \
-		(e)->rbp = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.regs[REG_RBP]);              \
-		(e)->cr3 = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.cr3);                        \
-		fill_segment((th), &(e)->cs_base, &(e)->cpl);                                      \
-		(e)->nret = 0;                                                                     \
-		(e)->mode = mode_of(KVM_READ(struct x86_emulate_ctxt, (th)->ctxt, mode));          \
-		if (emulated) {                                                                    \
-			(e)->rip = KVM_READ(struct x86_emulate_ctxt, (th)->ctxt, eip);             \
-			(e)->insn_len = fill_insn((th)->ctxt, (e)->rip, (e)->insn);                \
-		} else {                                                                           \
-			(e)->rip = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.regs[REG_RIP]);      \
-			(e)->insn_len = 0;                                                         \
-		}                                                                                  \
+#define FILL_VCPU(th, e, emulated)                                                            \
+	do {                                                                                  \
+		(e)->rsp = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.regs[REG_RSP]);         \
+		(e)->rbp = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.regs[REG_RBP]);         \
+		(e)->cr3 = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.cr3);                   \
+		fill_segment((th), &(e)->cs_base, &(e)->cpl);                                 \
+		(e)->nret = 0;                                                                \
+		(e)->mode = mode_of(KVM_READ(struct x86_emulate_ctxt, (th)->ctxt, mode));     \
+		if (emulated) {                                                               \
+			(e)->rip = KVM_READ(struct x86_emulate_ctxt, (th)->ctxt, eip);        \
+			(e)->insn_len = fill_insn((th)->ctxt, (e)->rip, (e)->insn);           \
+		} else {                                                                      \
+			(e)->rip = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.regs[REG_RIP]); \
+			(e)->insn_len = 0;                                                    \
+		}                                                                             \
 	} while (0)
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Virtqueues and the machine: uprobes on QEMU's functions, found by name in the VMM's executable.
- * What a virtio device writes is known when it completes a request: its element tells where, and the
- * bytes are copied before virtqueue_flush() lets the guest see the completion.
+ * What a virtio device writes is known when it completes a request: its element tells where, and
+ * the bytes are copied before virtqueue_flush() lets the guest see the completion.
  */
 #ifndef VMBLAME_VIRTQUEUE_BPF_H
 #define VMBLAME_VIRTQUEUE_BPF_H
@@ -51,14 +51,14 @@ u64 nrequests;
 /* VirtQueueElement, include/hw/virtio/virtio.h: offsets the same from QEMU 4.0 to 10.0. */
 
 struct vq_element {
-	u32 index;	  /* @0 */
-	u32 len;	  /* @4 */
-	u32 out_num;	  /* @12 */
-	u32 in_num;	  /* @16 */
-	u64 in_addr;	  /* @24: gpa[in_num] */
-	u64 out_addr;	  /* @32 */
-	u64 in_sg;	  /* @40: struct iovec[in_num] */
-	u64 out_sg;	  /* @48 */
+	u32 index;    /* @0 */
+	u32 len;      /* @4 */
+	u32 out_num;  /* @12 */
+	u32 in_num;   /* @16 */
+	u64 in_addr;  /* @24: gpa[in_num] */
+	u64 out_addr; /* @32 */
+	u64 in_sg;    /* @40: struct iovec[in_num] */
+	u64 out_sg;   /* @48 */
 };
 
 static __always_inline int element_read(struct vq_element *el, u64 elem)
@@ -101,8 +101,8 @@ static __always_inline u8 read_header(const struct vq_element *el, u8 *header)
 struct segments {
 	struct thread *th;
 	u64 t_ns, req;
-	u64 addr, sg;	/* arrays in the VMM */
-	u64 left;	/* bytes that the device wrote of what remains */
+	u64 addr, sg;	   /* arrays in the VMM */
+	u64 left;	   /* bytes that the device wrote of what remains */
 	u64 gpa, hva, len; /* the segment whose bytes are being copied */
 	u64 at;
 	u32 n, dev;
@@ -135,8 +135,8 @@ static long emit_segment(u32 i, struct segments *s)
 		return 1;
 	if (!segment_read(s, i))
 		return s->write && !s->left;
-	e = reserve(s->th, sizeof(*e), s->t_ns, s->write ? s->gpa : 0, s->write ? s->gpa + s->len : 0,
-		    s->write ? ORIGIN_VIRTQUEUE : ORIGIN_NONE);
+	e = reserve(s->th, sizeof(*e), s->t_ns, s->write ? s->gpa : 0,
+		    s->write ? s->gpa + s->len : 0, s->write ? ORIGIN_VIRTQUEUE : ORIGIN_NONE);
 	if (!e)
 		return 0;
 	__builtin_memset(e, 0, sizeof(*e));
@@ -396,7 +396,8 @@ static __always_inline int complete(u64 vq, u64 elem, u32 len)
 	return 0;
 }
 
-/* virtqueue_push() calls virtqueue_fill(), unless the compiler put it inside: count one of the two. */
+/* virtqueue_push() calls virtqueue_fill(), unless the compiler put it inside: count one of the two.
+ */
 SEC("?uprobe.s")
 int BPF_KPROBE(virtqueue__virtqueue_push, u64 vq, u64 elem, u32 len)
 {

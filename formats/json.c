@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The JSON emitter: commas, escapes, and bytes that are not UTF-8 turned into U+FFFD.
+ * The JSON emitter: commas, escapes, and bytes that are not UTF-8 turned into U+FFFD. Streams are
+ * not locked: one thread prints.
  */
 #include "print.h"
 
@@ -40,51 +41,56 @@ static void json_quote(FILE *f, const char *text, size_t len)
 {
 	const u8 *s = (const u8 *)text;
 
-	putc('"', f);
+	putc_unlocked('"', f);
 	for (size_t i = 0, n; i < len; i += n) {
 		const u8 c = s[i];
 
+		n = 1;
+		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+			putc_unlocked(c, f);
+			continue;
+		}
 		n = utf8_len(s + i, len - i);
 		if (n == 0) {
 			n = 1;
-			fputs("\\ufffd", f);
+			fputs_unlocked("\\ufffd", f);
 		} else if (c == '"' || c == '\\') {
-			putc('\\', f);
-			putc(c, f);
+			putc_unlocked('\\', f);
+			putc_unlocked(c, f);
 		} else if (c == '\n') {
-			fputs("\\n", f);
+			fputs_unlocked("\\n", f);
 		} else if (c == '\t') {
-			fputs("\\t", f);
+			fputs_unlocked("\\t", f);
 		} else if (c < 0x20 || c == 0x7f) {
 			fprintf(f, "\\u%04x", c);
 		} else {
-			fwrite(s + i, 1, n, f);
+			fwrite_unlocked(s + i, 1, n, f);
 		}
 	}
-	putc('"', f);
+	putc_unlocked('"', f);
 }
 
 static void json_key(struct json *j, const char *key)
 {
 	if (j->comma)
-		putc(',', j->f);
+		putc_unlocked(',', j->f);
 	j->comma = true;
 	if (key) {
 		json_quote(j->f, key, strlen(key));
-		putc(':', j->f);
+		putc_unlocked(':', j->f);
 	}
 }
 
 void json_open(struct json *j, const char *key, char bracket)
 {
 	json_key(j, key);
-	putc(bracket, j->f);
+	putc_unlocked(bracket, j->f);
 	j->comma = false;
 }
 
 void json_close(struct json *j, char bracket)
 {
-	putc(bracket, j->f);
+	putc_unlocked(bracket, j->f);
 	j->comma = true;
 }
 
@@ -122,18 +128,18 @@ void json_bytes(struct json *j, const char *key, const u8 *bytes, size_t len)
 	static const char digits[] = "0123456789abcdef";
 
 	json_key(j, key);
-	putc('"', j->f);
+	putc_unlocked('"', j->f);
 	for (size_t i = 0; i < len; i++) {
-		putc(digits[bytes[i] >> 4], j->f);
-		putc(digits[bytes[i] & 15], j->f);
+		putc_unlocked(digits[bytes[i] >> 4], j->f);
+		putc_unlocked(digits[bytes[i] & 15], j->f);
 	}
-	putc('"', j->f);
+	putc_unlocked('"', j->f);
 }
 
 void json_bool(struct json *j, const char *key, bool value)
 {
 	json_key(j, key);
-	fputs(value ? "true" : "false", j->f);
+	fputs_unlocked(value ? "true" : "false", j->f);
 }
 
 void json_double(struct json *j, const char *key, double value)
@@ -142,11 +148,11 @@ void json_double(struct json *j, const char *key, double value)
 	if (isfinite(value))
 		fprintf(j->f, "%.9g", value);
 	else
-		fputs("null", j->f);
+		fputs_unlocked("null", j->f);
 }
 
 void json_end(struct json *j)
 {
-	putc('\n', j->f);
+	putc_unlocked('\n', j->f);
 	j->comma = false;
 }

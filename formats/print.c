@@ -60,16 +60,16 @@ static size_t text_len(const void *ev, const struct field_desc *f, unsigned n)
 
 static void print_text_str(FILE *f, const u8 *s, size_t len)
 {
-	putc('"', f);
+	putc_unlocked('"', f);
 	for (size_t i = 0; i < len; i++) {
 		if (s[i] == '"' || s[i] == '\\')
 			fprintf(f, "\\%c", s[i]);
 		else if (s[i] < 0x20 || s[i] == 0x7f)
 			fprintf(f, "\\x%02x", s[i]);
 		else
-			putc(s[i], f);
+			putc_unlocked(s[i], f);
 	}
-	putc('"', f);
+	putc_unlocked('"', f);
 }
 
 static void print_text_value(FILE *f, const struct field_desc *d, u64 v)
@@ -88,7 +88,7 @@ static void print_text_value(FILE *f, const struct field_desc *d, u64 v)
 	case SHOW_ENUM:
 		name = enum_name(d->enum_names, v);
 		if (name) {
-			fputs(name, f);
+			fputs_unlocked(name, f);
 			break;
 		}
 		/* fall through */
@@ -112,11 +112,11 @@ static void print_text_field(FILE *f, const void *ev, const struct event_desc *d
 		for (unsigned i = 0; i < n && i < TEXT_BYTES; i++)
 			fprintf(f, "%02x", p[i]);
 		if (n > TEXT_BYTES)
-			fputs("...", f);
+			fputs_unlocked("...", f);
 	} else {
 		for (unsigned i = 0; i < n; i++) {
 			if (i)
-				putc(',', f);
+				putc_unlocked(',', f);
 			print_text_value(f, fd, value_at(ev, fd, i));
 		}
 	}
@@ -138,7 +138,7 @@ void print_event_text(FILE *f, const struct event *ev, u64 seq)
 	for (unsigned i = 0; i < d->nfields; i++)
 		if (!field_is_count(d, i))
 			print_text_field(f, ev, d, &d->fields[i]);
-	putc('\n', f);
+	putc_unlocked('\n', f);
 }
 
 static void print_json_value(struct json *j, const char *key, const struct field_desc *d, u64 v)

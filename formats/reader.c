@@ -128,6 +128,8 @@ bool reader_chunk_touches(const struct reader *r, size_t chunk, u64 gpa, u64 end
 	struct buf set = {0};
 	bool touches = true;
 
+	if (at->kept && at->size == 0)
+		return false;
 	if (at->kept)
 		return pages_touch(span_of(r->pages.data + at->off, at->size), gpa, end);
 	if (buf_reserve(&set, at->size + 1) &&

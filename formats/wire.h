@@ -59,7 +59,7 @@ const u8 *span_take(struct span *s, u64 n);
 
 static inline struct span span_of(const void *data, size_t n)
 {
-	return (struct span){.p = data, .end = (const u8 *)data + n};
+	return (struct span){.p = data, .end = n ? (const u8 *)data + n : data};
 }
 
 static inline size_t span_left(const struct span *s)

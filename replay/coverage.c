@@ -240,6 +240,8 @@ struct horizon coverage_horizon(const struct coverage *c, enum origin origin, u6
 			h.since = cover->at;
 		} else if (!h.on && cover->ev.why == WHY_ENDED && moment_is_end(limit)) {
 			continue;
+		} else if (h.on && cover->ev.why == WHY_NO_RAM) {
+			continue;
 		} else if (!broken) {
 			broken = true;
 			h.off = cover->at;

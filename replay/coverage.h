@@ -58,7 +58,9 @@ struct horizon {
 	enum why why;	     /* why it was not observed before `since`, or is not at all */
 };
 
-/* An observation that ended because the recording did still counts at MOMENT_END. */
+/* An observation that ended because the recording did still counts at MOMENT_END; and one that was
+ * taken up again after the memory had left the address space (no-ram) was never broken: nobody
+ * could store there meanwhile. */
 struct horizon coverage_horizon(const struct coverage *c, enum origin origin, u64 gpa,
 				struct moment limit);
 

@@ -101,7 +101,7 @@ static int advance(struct player *p, struct moment to)
 			break;
 		if (cover && (!loss || cover->at.t_ns <= loss->ev.t0_ns)) {
 			p->next_cover++;
-			if (!cover->ev.on)
+			if (!cover->ev.on && cover->ev.why != WHY_NO_RAM)
 				shadow_forget(&p->shadow, cover->gpa, cover->end);
 			ret = state_emit(p, &cover->ev.h, cover->at);
 		} else {

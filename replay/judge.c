@@ -191,12 +191,13 @@ static bool rule_ring(const struct case_file *c, struct answer *a)
 enum looks { LOOKS_AGREE, LOOKS_DIFFER };
 
 /* Compares the looks since the write with what it left, or with each other. *bytes receives what
- * the piece is known to hold, *odd the look that says otherwise. */
-static enum looks looks_compare(const struct case_file *c, const u8 **bytes,
-				const struct kept **odd)
+ * the piece is known to hold, *odd the look that says otherwise; without a write c->from then moves
+ * to the first look. */
+static enum looks looks_compare(struct case_file *c, const u8 **bytes, const struct kept **odd)
 {
 	const struct piece *p = c->piece;
 	const u8 *expected = c->write ? write_bytes(p, c->write) : NULL;
+	struct moment first = c->from;
 
 	*bytes = expected;
 	for (size_t i = c->after; i-- > c->first;) {
@@ -204,31 +205,19 @@ static enum looks looks_compare(const struct case_file *c, const u8 **bytes,
 
 		if (k->kind != ENTRY_LOOK || moment_before(k->at, c->from))
 			continue;
-		if (!expected)
+		if (!expected) {
 			expected = slice(p, k);
+			first = c->write ? c->from : k->at;
+		}
 		if (memcmp(expected, slice(p, k), p->end - p->gpa)) {
 			*odd = k;
+			c->from = first;
 			return LOOKS_DIFFER;
 		}
 	}
 	if (!c->write)
 		*bytes = expected;
 	return LOOKS_AGREE;
-}
-
-static void answer_differ(const struct case_file *c, struct answer *a, const struct kept *odd)
-{
-	const bool all = (a->covers & CLASSES_ALL) == CLASSES_ALL;
-	char seen[80];
-
-	last_seen(c, seen, sizeof(seen));
-	a->verdict = all ? VERDICT_UNEXPLAINED : VERDICT_UNKNOWN;
-	a->why = all ? WHY_NONE : WHY_NO_PROBE;
-	snprintf(a->detail, sizeof(a->detail),
-		 "at %llu.%09llu s memory held other bytes, and no write that was seen put them "
-		 "there%s%s",
-		 SECONDS(odd->at.t_ns), all ? "" : "; not every class of writer was observed",
-		 seen);
 }
 
 static u16 covers_since(const struct case_file *c)
@@ -243,6 +232,22 @@ static u16 covers_since(const struct case_file *c)
 			covers |= (u16)(1u << o);
 	}
 	return covers;
+}
+
+static void answer_differ(const struct case_file *c, struct answer *a, const struct kept *odd)
+{
+	a->covers = covers_since(c);
+	const bool all = (a->covers & CLASSES_ALL) == CLASSES_ALL;
+	char seen[80];
+
+	last_seen(c, seen, sizeof(seen));
+	a->verdict = all ? VERDICT_UNEXPLAINED : VERDICT_UNKNOWN;
+	a->why = all ? WHY_NONE : WHY_NO_PROBE;
+	snprintf(a->detail, sizeof(a->detail),
+		 "at %llu.%09llu s memory held other bytes, and no write that was seen put them "
+		 "there%s%s",
+		 SECONDS(odd->at.t_ns), all ? "" : "; not every class of writer was observed",
+		 seen);
 }
 
 /* False when the piece must be judged byte by byte. */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Transfers whose captures may still come, at most. */
+/* Transfers whose captures may still come, at most; bytes of further ones are not known. */
 #define PENDING_MAX 2048
 
 enum cell {
@@ -39,7 +39,7 @@ struct image {
 	size_t open; /* cells that are open or pending */
 	struct span *spans;
 	size_t nspans;
-	struct pending *pending; /* ring of PENDING_MAX */
+	struct pending *pending; /* PENDING_MAX, newest transfer first */
 	size_t npending;
 };
 
@@ -141,13 +141,12 @@ static void cell_settle(struct image *m, size_t i, const struct entry *e, bool t
 		m->data[i] = e->bytes[m->gpa + i - e->gpa];
 }
 
-/* Whether the capture belongs to a transfer that left the byte pending. */
+/* Whether the capture belongs to the transfer that left the byte pending: the newest that holds it.
+ */
 static bool capture_awaited(const struct image *m, const struct entry *e, u64 gpa)
 {
-	const size_t n = m->npending < PENDING_MAX ? m->npending : PENDING_MAX;
-
-	for (size_t i = 0; i < n; i++) {
-		const struct pending *p = &m->pending[(m->npending - 1 - i) % PENDING_MAX];
+	for (size_t i = 0; i < m->npending; i++) {
+		const struct pending *p = &m->pending[i];
 
 		if (p->gpa <= gpa && gpa < p->end)
 			return p->req == e->req && (p->req || p->at.t_ns == e->at.t_ns);
@@ -178,15 +177,15 @@ static void image_take(struct image *m, const struct entry *e)
 			trusted = final || e->at.t_ns == m->limit.t_ns ||
 				  !moment_before(e->at, span->since);
 		}
-		if (e->kind != ENTRY_TRANSFER || !trusted) {
-			cell_settle(m, i, e, trusted);
+		if (e->kind != ENTRY_TRANSFER || !trusted || m->npending == PENDING_MAX) {
+			cell_settle(m, i, e, trusted && e->bytes);
 			continue;
 		}
 		m->cells[i] = CELL_PENDING;
 		pending = true;
 	}
 	if (pending)
-		m->pending[m->npending++ % PENDING_MAX] = (struct pending){e->at, e->req, gpa, end};
+		m->pending[m->npending++] = (struct pending){e->at, e->req, gpa, end};
 }
 
 static int image_walk(struct image *m, struct reader *r, const struct state *s, char *err,

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PILE_BYTES_MAX (96u << 20)
+#define PILE_BYTES_MAX (64u << 20)
 
 /* Once every byte has its writers, go on this far for the bytes before them. */
 #define OLD_CHUNKS  4

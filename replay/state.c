@@ -120,47 +120,47 @@ static int state_take(struct state *s, const struct event *ev, u64 seq)
 	}
 }
 
-/* In a cut file the streams end at different events. Where the sum of the events falls short of the
- * highest number, find the first one that is missing. */
+/* In a cut file the streams may end at different events. Where the sum of the events falls short of
+ * the highest number, finds the first one that is missing: it lies behind the end of some stream.
+ */
 static int whole_until(struct reader *r, struct moment *end)
 {
 	const struct trace_info *info = reader_info(r);
-	u64 highest = 0, stream_end[STREAM_MAX] = {0}, last_t = 0;
+	u64 highest = 0, ends[STREAM_MAX] = {0};
 
 	for (size_t i = 0; i < info->nchunks; i++) {
 		const struct chunk_info *chunk = &info->chunks[i];
 
 		if (chunk->seq_max > highest)
 			highest = chunk->seq_max;
-		if (chunk->stream < STREAM_MAX && chunk->t_max > stream_end[chunk->stream])
-			stream_end[chunk->stream] = chunk->t_max;
+		if (chunk->stream < STREAM_MAX && chunk->t_max > ends[chunk->stream])
+			ends[chunk->stream] = chunk->t_max;
 	}
 	if (!info->truncated || info->events >= highest)
 		return 0;
 
 	struct cursor_spec spec = {.t_min = UINT64_MAX};
 	for (unsigned i = 0; i < STREAM_MAX; i++) {
-		if (stream_end[i] && stream_end[i] < spec.t_min)
-			spec.t_min = stream_end[i];
+		if (ends[i] < spec.t_min)
+			spec.t_min = ends[i];
 	}
 	struct cursor *c = NULL;
-	int err = cursor_open(&c, r, &spec);
+	const int err = cursor_open(&c, r, &spec);
 	if (err)
 		return err;
 	const struct event *ev;
 	enum cursor_status status;
-	u64 seq, last = 0;
+	u64 seq, next = spec.t_min ? 0 : 1;
 	while ((status = cursor_next(c, &ev, &seq)) == CURSOR_MORE || status == CURSOR_TRUNCATED) {
 		if (status == CURSOR_TRUNCATED)
 			continue;
-		if (last && seq != last + 1)
+		if (next && seq != next) {
+			*end = (struct moment){ev->t_ns, next};
 			break;
-		last = seq;
-		last_t = ev->t_ns;
+		}
+		next = seq + 1;
 	}
 	cursor_close(c);
-	if (last && last < highest)
-		*end = (struct moment){last_t, last + 1};
 	return 0;
 }
 

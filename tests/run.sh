@@ -7,6 +7,7 @@
 #	tests/run.sh PROGRAM...		the last line is: N passed, N failed, N skipped
 set -u
 
+export CMOCKA_MESSAGE_OUTPUT=TAP
 passed=0 failed=0 skipped=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

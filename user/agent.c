@@ -356,6 +356,16 @@ static void vm_refuse(struct agent *a, enum why why, const char *text)
 	agent_link_send(&a->link, AGENT_REFUSED, num, text);
 }
 
+static bool is_kvm(int fd)
+{
+	return kvm_call(fd, KVM_GET_API_VERSION, NULL) == KVM_API_VERSION;
+}
+
+static bool is_vm(int fd)
+{
+	return !is_kvm(fd) && kvm_call(fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_USER_MEMORY) > 0;
+}
+
 /* With the lock held. The VM's descriptor, or -errno. */
 static int vm_create(struct agent *a, int kvm_fd, void *arg)
 {
@@ -372,11 +382,13 @@ static int vm_create(struct agent *a, int kvm_fd, void *arg)
 	fd = kvm_call(kvm_fd, KVM_CREATE_VM, arg);
 	if (fd < 0 || size <= 0)
 		return fd;
-	if (a->phase == PHASE_ACTIVE && fd == a->vm_fd) { /* the one before was closed: a probe */
+	if (a->phase == PHASE_ACTIVE && (fd == a->vm_fd || !is_vm(a->vm_fd))) {
+		/* The one before was closed: it was made to look at KVM. */
 		slots_forget(&a->slots);
 		memset(&a->msr, 0, sizeof(a->msr));
 		a->run.nvcpus = 0;
 		a->emulation_cap = a->emulation_cap_vmm = false;
+		a->vm_fd = fd;
 	} else if (a->phase == PHASE_LINKED) {
 		if (atexit(on_exit_handler) || agent_thread_start(a)) {
 			vm_refuse(a, WHY_NO_AGENT, "the agent could not start its thread");
@@ -395,11 +407,6 @@ static int vm_create(struct agent *a, int kvm_fd, void *arg)
 	return fd;
 }
 
-static bool is_kvm(int fd)
-{
-	return kvm_call(fd, KVM_GET_API_VERSION, NULL) == KVM_API_VERSION;
-}
-
 /* Any ioctl of KVM's type. */
 static int on_kvm_ioctl(struct agent *a, int fd, u32 req, void *arg)
 {
@@ -409,16 +416,7 @@ static int on_kvm_ioctl(struct agent *a, int fd, u32 req, void *arg)
 
 	if (phase == PHASE_INERT || (phase == PHASE_IDLE && !getenv(AGENT_ENV)))
 		return kvm_call(fd, req, arg);
-	if (phase == PHASE_ACTIVE && fd == a->vm_fd) {
-		if (!vm_ioctl_ours(req))
-			return kvm_call(fd, req, arg);
-		pthread_mutex_lock(&a->lock);
-		ret = on_vm_ioctl(a, req, arg);
-		pthread_mutex_unlock(&a->lock);
-		return ret;
-	}
-	if (phase == PHASE_ACTIVE && (v = run_find(&a->run, fd)))
-		return on_vcpu_ioctl(a, v, req, arg);
+	/* Descriptors are used again: /dev/kvm may have the number of a VM that was closed. */
 	if ((req == KVM_CREATE_VM || req == KVM_CHECK_EXTENSION) && is_kvm(fd)) {
 		pthread_mutex_lock(&a->lock);
 		ret = req == KVM_CREATE_VM ? vm_create(a, fd, arg)
@@ -426,6 +424,17 @@ static int on_kvm_ioctl(struct agent *a, int fd, u32 req, void *arg)
 		pthread_mutex_unlock(&a->lock);
 		return ret;
 	}
+	if (phase != PHASE_ACTIVE)
+		return kvm_call(fd, req, arg);
+	if (fd == a->vm_fd && vm_ioctl_ours(req)) {
+		pthread_mutex_lock(&a->lock);
+		ret = on_vm_ioctl(a, req, arg);
+		pthread_mutex_unlock(&a->lock);
+		return ret;
+	}
+	v = run_find(&a->run, fd);
+	if (v)
+		return on_vcpu_ioctl(a, v, req, arg);
 	return kvm_call(fd, req, arg);
 }
 

@@ -22,35 +22,47 @@
 #define AGENT_VCPUS    256
 
 enum agent_type {
-	/* agent to recorder; exactly AGENT_MSG_SIZE bytes */
-	AGENT_HELLO =
-		1,   /* num[0] AGENT_VERSION, num[1] pid, num[2] its real parent's pid; text: exe */
-	AGENT_SLOT,  /* num[]: as, slot, flags, gpa, size, hva: the VMM set this slot (as it asked);
-		      * sent only for slots that touch a configured range. Size 0: it deleted the
-		      * slot, the rest says what it was */
-	AGENT_ARMED, /* num[0] gpa, num[1] size, num[2] hva: every store to it now exits */
-	AGENT_OPENED,  /* num[0] gpa, num[1] size, num[2] enum why: not watched (any more). For
-			* WHY_NO_RAM (the VMM took the RAM away or made it a ROM) only until the next
-			* AGENT_ARMED of these pages, otherwise for good */
-	AGENT_VCPU,    /* num[0] vCPU id, num[1] tid: first KVM_RUN of this thread */
-	AGENT_CHANGE,  /* num[0] enum change_what, num[1] gpa, num[2] size, num[3] count */
-	AGENT_REFUSED, /* num[0] enum why; text: one line why the VM cannot be watched. The call
-			* that led to it fails, unless the guest already runs (then: AGENT_OPENED)
-			*/
-	AGENT_ENDING,  /* exit() was called; the agent waits for AGENT_OK, 2 s at most */
-	AGENT_LACKS,   /* num[0] enum why; text: what this host's KVM cannot do, so that pages which
-			* should be opened for that reason would not be noticed */
+	/* --- agent to recorder; exactly AGENT_MSG_SIZE bytes --- */
 
-	/* recorder to agent; AGENT_CONFIG has its ranges after it */
-	AGENT_CONFIG =
-		32,    /* num[0] flags (AGENT_ARM: from the start), nranges and range[]: the ranges.
-			* Ancillary data: the fd of struct agent_shared, then, if there is one, that
-			* of the map of struct agent_dropped, AGENT_VCPUS of them, by vCPU id */
-	AGENT_ARM_NOW, /* arm all configured ranges; answered by AGENT_ARMED... and AGENT_OK */
-	AGENT_DISARM,  /* open everything for good; answered by AGENT_OPENED... and AGENT_OK */
-	AGENT_OPEN,    /* num[0] gpa, num[1] size, num[2] enum why: open these pages for good;
-			* answered by AGENT_OPENED... and AGENT_OK */
-	AGENT_OK,      /* either way: done. From the agent: num[0] is the type that it answers */
+	/* num: AGENT_VERSION, pid, its real parent's pid; text: the executable */
+	AGENT_HELLO = 1,
+	/* num: as, slot, flags, gpa, size, hva. The VMM set this slot (as it asked); sent only for
+	 * slots that touch a configured range. Size 0: it deleted it; the rest says what it was */
+	AGENT_SLOT = 2,
+	/* num: gpa, size, hva. From now on every store to it exits */
+	AGENT_ARMED = 3,
+	/* num: gpa, size, enum why. Not watched (any more). With WHY_NO_RAM (the VMM took the RAM
+	 * away or made it a ROM) until the next AGENT_ARMED of these pages; with WHY_SMRAM only
+	 * stores made in SMM go unseen; otherwise for good */
+	AGENT_OPENED = 4,
+	/* num: vCPU id, tid. First KVM_RUN of this thread */
+	AGENT_VCPU = 5,
+	/* num: enum change_what, gpa, size, count */
+	AGENT_CHANGE = 6,
+	/* num: enum why; text: one line why the VM cannot be watched. The call that led to it fails
+	 * (where the guest runs already it does not; that is AGENT_OPENED) */
+	AGENT_REFUSED = 7,
+	/* exit() was called; the agent waits for AGENT_OK, 2 s at most */
+	AGENT_ENDING = 8,
+	/* num: enum why; text: what this host's KVM cannot do, so that pages which should be opened
+	 * for that reason would not be noticed */
+	AGENT_LACKS = 9,
+
+	/* --- recorder to agent; exactly AGENT_MSG_SIZE bytes, but for CONFIG's ranges --- */
+
+	/* num: flags (AGENT_ARM: from the start); nranges and range[]. Ancillary data: the fd of
+	 * struct agent_shared, then, if there is one, that of a map of AGENT_VCPUS struct
+	 * agent_dropped, by vCPU id */
+	AGENT_CONFIG = 32,
+	/* Arm all configured ranges; answered by AGENT_ARMED... and AGENT_OK */
+	AGENT_ARM_NOW = 33,
+	/* num[2] may be enum why. Open everything for good; answered by AGENT_OPENED... and
+	   AGENT_OK */
+	AGENT_DISARM = 34,
+	/* num: gpa, size, enum why. Open these pages for good; answered likewise */
+	AGENT_OPEN = 35,
+	/* Either way: done. From the agent: num[0] is the type that it answers */
+	AGENT_OK = 36,
 };
 
 #define AGENT_ARM 1

@@ -32,6 +32,8 @@ int agent_arm(struct agent *a)
 {
 	static const u64 why[6] = {WHY_EMULATION};
 
+	if (!a->slots.watch.n)
+		return 0;
 	if (emulation_cap_set(a, true))
 		agent_link_send(&a->link, AGENT_LACKS, why,
 				"KVM has no KVM_CAP_EXIT_ON_EMULATION_FAILURE");

@@ -80,8 +80,8 @@ static const char *how_text(const struct probe_state *p, char *buf, size_t size)
 	return buf;
 }
 
-/* Uprobes are attached to a process: this one, which has the VMM's file nowhere mapped, so that they
- * cost nobody anything. */
+/* Uprobes are attached to a process: this one, which has the VMM's file nowhere mapped, so that
+ * they cost nobody anything. */
 static bool check_probes(bool json, const char *vmm)
 {
 	static const struct gpa_range nowhere = {0, 0x1000};
@@ -153,7 +153,9 @@ int cmd_check(int argc, char **argv)
 	bpf = btf && !geteuid() && check_probes(args.json, found ? vmm : NULL);
 	tell(args.json, "mode", "events", bpf, bpf ? "" : "needs root, BTF and BPF");
 	tell(args.json, "mode", "watch", bpf && kvm && !no_preload,
-	     no_preload ? "the agent cannot be loaded into this VMM" : kvm ? "one vCPU" : "needs KVM");
+	     no_preload ? "the agent cannot be loaded into this VMM"
+	     : kvm	? "one vCPU"
+			: "needs KVM");
 	tell(args.json, "mode", "pages", false, "this version does not have it");
 	tell(args.json, "mode", "full", false, "this version does not have it");
 	for (unsigned i = 0; i < 4; i++) {

@@ -127,7 +127,8 @@ static int parse_triggers(const struct args *args, struct record_opts *opts)
 	else if (!strcmp(args->then, "kill"))
 		opts->then = THEN_KILL;
 	else
-		return usage_error("record", "--then %s: expected continue, pause or kill", args->then);
+		return usage_error("record", "--then %s: expected continue, pause or kill",
+				   args->then);
 	return 0;
 }
 
@@ -145,7 +146,8 @@ static int parse_sizes(const struct args *args, struct record_opts *opts)
 	}
 	if (args->vm) {
 		if (size_parse(args->vm, &n) || n >= MAX_VMS)
-			return usage_error("record", "--vm %s: expected 0 to %d", args->vm, MAX_VMS - 1);
+			return usage_error("record", "--vm %s: expected 0 to %d", args->vm,
+					   MAX_VMS - 1);
 		opts->vm = n;
 	}
 	return 0;
@@ -244,7 +246,8 @@ int cmd_record(int argc, char **argv)
 		return 2;
 	}
 	if (operands.n)
-		return usage_error("record", "'%s': the VMM's command line follows --", operands.v[0]);
+		return usage_error("record", "'%s': the VMM's command line follows --",
+				   operands.v[0]);
 	if (!operands.nrest)
 		return usage_error("record", "which VMM? Its command line follows --");
 	ret = parse_watch(&args.watch, &opts);
@@ -258,7 +261,8 @@ int cmd_record(int argc, char **argv)
 		ret = parse_user(&args, &opts, &as);
 	for (unsigned i = 0; !ret && i < args.without.n; i++)
 		if (!source_bpf_known(args.without.v[i]))
-			ret = usage_error("record", "--without %s: no such probe", args.without.v[i]);
+			ret = usage_error("record", "--without %s: no such probe",
+					  args.without.v[i]);
 	if (!ret)
 		ret = check_host();
 	if (!ret && (ret = launch_find(operands.rest[0], path, sizeof(path)))) {

@@ -103,7 +103,8 @@ static void search_image(Elf *from, Elf *exe, struct elfsym *syms, size_t nsyms)
 	GElf_Shdr sh;
 
 	while ((scn = elf_nextscn(from, scn)))
-		if (gelf_getshdr(scn, &sh) && (sh.sh_type == SHT_DYNSYM || sh.sh_type == SHT_SYMTAB))
+		if (gelf_getshdr(scn, &sh) &&
+		    (sh.sh_type == SHT_DYNSYM || sh.sh_type == SHT_SYMTAB))
 			search_table(from, exe, scn, syms, nsyms);
 }
 

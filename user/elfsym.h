@@ -23,11 +23,12 @@ int elfsym_find(const char *path, struct elfsym *syms, size_t n);
 /* Build-id as hex into out (empty when there is none). 0 or -errno. */
 int elfsym_build_id(const char *path, char *out, size_t out_size);
 
-/* A file that no LD_PRELOAD reaches: not ELF-dynamic, set-uid or set-gid, or with file capabilities.
- * Scripts count by their interpreter. Returns NULL, or a few words that say why. */
+/* A file that no LD_PRELOAD reaches: not ELF-dynamic, set-uid or set-gid, or with file
+ * capabilities. Scripts count by their interpreter. Returns NULL, or a few words that say why. */
 const char *elfsym_no_preload(const char *path);
 
-/* A uprobe here costs under a microsecond: the kernel emulates the first instruction (nop, push). */
+/* A uprobe here costs under a microsecond: the kernel emulates the first instruction (nop, push).
+ */
 bool elfsym_cheap(const u8 first[8]);
 
 #endif

@@ -62,8 +62,8 @@ int launch_find(const char *file, char *path, size_t path_size)
 		size_t len = strcspn(dir, ":");
 
 		next = dir[len] ? dir + len + 1 : NULL;
-		if (snprintf(path, path_size, "%.*s/%s", len ? (int)len : 1, len ? dir : ".", file) >=
-		    (int)path_size)
+		if (snprintf(path, path_size, "%.*s/%s", len ? (int)len : 1, len ? dir : ".",
+			     file) >= (int)path_size)
 			continue;
 		if (stat(path, &st) || !S_ISREG(st.st_mode))
 			continue;

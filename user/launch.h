@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Starts the VMM: as the caller (of sudo), with the caller's groups, the agent preloaded, terminal and
- * descriptors untouched, and held back until launch_go().
+ * Starts the VMM: as the caller (of sudo), with the caller's groups, the agent preloaded, terminal
+ * and descriptors untouched, and held back until launch_go().
  */
 #ifndef VMBLAME_LAUNCH_H
 #define VMBLAME_LAUNCH_H
@@ -21,17 +21,17 @@ void caller_find(struct caller *c);
 int caller_named(struct caller *c, const char *name);
 
 struct launch {
-	pid_t pid;	/* the child; not reaped */
-	int go_fd;	/* pipe that holds it back */
-	int failed_fd;	/* errno of a failed exec comes here */
+	pid_t pid;	 /* the child; not reaped */
+	int go_fd;	 /* pipe that holds it back */
+	int failed_fd;	 /* errno of a failed exec comes here */
 	char path[4096]; /* what execvp() will run */
 };
 
 struct launch_opts {
-	char *const *argv;	/* ended by NULL */
+	char *const *argv;	 /* ended by NULL */
 	const struct caller *as; /* NULL: as ourselves */
-	const char *preload;	/* the agent's path, or NULL */
-	const char *agent_name;	/* value of AGENT_ENV */
+	const char *preload;	 /* the agent's path, or NULL */
+	const char *agent_name;	 /* value of AGENT_ENV */
 };
 
 /* Resolves argv[0] along PATH. 0, -ENOENT (127) or -EACCES (126). */

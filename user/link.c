@@ -22,7 +22,7 @@ struct link {
 	int conn_fd;
 	int shared_fd;
 	int dropped_fd;
-	int greeted; /* the peer said HELLO and has its CONFIG */
+	int greeted;	 /* the peer said HELLO */
 	int owes_config; /* HELLO was handed on, CONFIG not sent yet */
 	pid_t pid;
 	uid_t uid;
@@ -280,7 +280,7 @@ int link_send(struct link *l, enum agent_type type, u64 gpa, u64 size, enum why 
 {
 	struct agent_msg msg = {.type = type, .t_ns = now_ns(), .num = {gpa, size, why}};
 
-	if (!l->greeted)
+	if (!l->greeted || l->owes_config)
 		return -ENOTCONN;
 	if (send(l->conn_fd, &msg, AGENT_MSG_SIZE, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		return -errno;

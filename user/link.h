@@ -4,8 +4,9 @@
  *
  * link_open() listens; link_name() goes into the VMM's environment as AGENT_ENV. Poll link_fd() for
  * reading and then call link_receive() until it says LINK_NONE. The link accepts one agent at a
- * time (a process of the expected user that says HELLO in the right version) and sends it CONFIG by
- * itself; a further one is turned away and stays inert. After LINK_EOF it listens again.
+ * time (a process of the expected user that says HELLO in the right version); a further one is
+ * turned away and stays inert. After LINK_EOF it listens again. The agent holds its VMM before
+ * KVM_CREATE_VM until it has CONFIG, 10 s at most.
  */
 #ifndef VMBLAME_LINK_H
 #define VMBLAME_LINK_H
@@ -40,12 +41,12 @@ const char *link_name(const struct link *l);
 int link_fd(const struct link *l);
 
 /* Never blocks. An enum link_result, or -errno when the socket fails for good. Messages have been
- * checked: a type that an agent sends, the right size, text terminated. HELLO is handed on too; CONFIG
- * goes out with the next call after that, and only then does the VMM go on. */
+ * checked: a type that an agent sends, the right size, text terminated. HELLO is handed on too;
+ * CONFIG goes out with the next call after that, and only then does the VMM go on. */
 int link_receive(struct link *l, struct agent_msg *msg);
 
-/* Sends a command (AGENT_ARM_NOW, AGENT_DISARM, AGENT_OPEN, AGENT_OK). -ENOTCONN without an agent,
- * -EAGAIN when the socket is full. */
+/* Sends a command (AGENT_ARM_NOW, AGENT_DISARM, AGENT_OPEN, AGENT_OK). -ENOTCONN without an agent
+ * that has its CONFIG, -EAGAIN when the socket is full. */
 int link_send(struct link *l, enum agent_type type, u64 gpa, u64 size, enum why why);
 
 /* The connected agent's process as the kernel tells it; 0 when there is none. */

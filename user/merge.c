@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Events of all sources into the order of time. Waiting events are copies, one after the other in one
- * block of memory; an array of their places is what gets sorted.
+ * Events of all sources into the order of time. Waiting events are copies, one after the other in
+ * one block of memory; an array of their places is what gets sorted.
  */
 #include "user/merge.h"
 
@@ -94,8 +94,8 @@ static void compact(struct merge *m, size_t done)
 		m->used = 0;
 		return;
 	}
-	/* Entries are in the order of time, their bytes in the order of arrival: only bytes that all
-	 * entries lie behind can go. */
+	/* Entries are in the order of time, their bytes in the order of arrival: only bytes that
+	 * all entries lie behind can go. */
 	used = m->used;
 	for (size_t i = 0; i < m->n; i++)
 		if (m->entries[i].off < used)

@@ -19,6 +19,7 @@
 
 #include "formats/desc.h"
 #include "user/elfsym.h"
+#include "user/privileges.h"
 #include "user/record_state.h"
 
 #define SEAL_NS	     1000000000ull
@@ -75,7 +76,8 @@ static void write_failed(struct record *r, int err)
 	if (r->write_err)
 		return;
 	r->write_err = err;
-	record_say("%s: %s; recording ends here, the VM goes on", r->opts->out_path, strerror(-err));
+	record_say("%s: %s; recording ends here, the VM goes on", r->opts->out_path,
+		   strerror(-err));
 }
 
 static void flush(struct record *r, u64 until_ns)
@@ -429,6 +431,7 @@ static int run(struct record *r, bool *never_ran)
 	ret = start_vmm(r, no_preload);
 	if (!ret) {
 		*never_ran = false;
+		privileges_keep(no_preload ? PRIVILEGES_READ : PRIVILEGES_ATTACH);
 		loop(r, fd);
 		record_agent_messages(r);
 		finish_sources(r, false);

@@ -17,11 +17,11 @@
 enum then { THEN_CONTINUE, THEN_PAUSE, THEN_KILL };
 
 struct record_opts {
-	char *const *argv;	   /* the VMM, ended by NULL */
-	const char *mode;	   /* "events" or "watch" */
-	size_t nasked;		   /* --watch, sorted, not overlapping; at most MAX_WATCH */
+	char *const *argv; /* the VMM, ended by NULL */
+	const char *mode;  /* "events" or "watch" */
+	size_t nasked;	   /* --watch, sorted, not overlapping; at most MAX_WATCH */
 	struct gpa_range asked[MAX_WATCH];
-	bool whole_pages;	   /* report all of the pages that were watched */
+	bool whole_pages; /* report all of the pages that were watched */
 	bool stacks;
 	struct trigger from, until;
 	enum then then;
@@ -35,8 +35,8 @@ struct record_opts {
 	bool quiet;
 };
 
-/* Runs it all. The VMM's exit status, or EXIT_OURS, 126, 127 after a message on stderr. *never_ran is
- * set when the VMM was not started: the file can go. */
+/* Runs it all. The VMM's exit status, or EXIT_OURS, 126, 127 after a message on stderr. *never_ran
+ * is set when the VMM was not started: the file can go. */
 int record_run(struct record_opts *opts, bool *never_ran);
 
 /* "vmblame: TEXT" on stderr, on a line of its own even when the guest's console left one open. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "user/elfsym.h"
+#include "user/privileges.h"
 #include "user/record_state.h"
 
 #define ANSWER_NS 2000000000ull
@@ -137,6 +138,7 @@ static void hello(struct record *r, const struct agent_msg *msg, u64 t_ns)
 	err = source_bpf_attach_vmm(r->bpf, r->vmm, exe);
 	if (err)
 		record_say("cannot probe the VMM's executable: %s", strerror(-err));
+	privileges_keep(PRIVILEGES_READ);
 	n = readlink(exe, path, sizeof(path) - 1);
 	if (n > 0) {
 		path[n] = '\0';

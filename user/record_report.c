@@ -103,10 +103,10 @@ void record_outcome(struct record *r)
 
 	tell_probes(r);
 	source_bpf_counters(r->bpf, &counters);
-#define COUNTER_META(name, what)                                                                   \
-	if (counters.name) {                                                                       \
-		snprintf(text, sizeof(text), "%" PRIu64, counters.name);                           \
-		writer_meta(r->writer, "count." #name, text);                                      \
+#define COUNTER_META(name, what)                                         \
+	if (counters.name) {                                             \
+		snprintf(text, sizeof(text), "%" PRIu64, counters.name); \
+		writer_meta(r->writer, "count." #name, text);            \
 	}
 	COUNTERS(COUNTER_META)
 #undef COUNTER_META
@@ -136,7 +136,8 @@ static void say_unobservable(struct record *r)
 	if (!source_bpf_covers(r->bpf, ORIGIN_VIRTQUEUE))
 		len += snprintf(list + len, sizeof(list) - len, "virtqueue, ");
 	snprintf(list + len, sizeof(list) - len, "%s",
-		 r->npages ? "dma, vmm, kvm, vhost" : "stores to RAM by vCPUs, dma, vmm, kvm, vhost");
+		 r->npages ? "dma, vmm, kvm, vhost"
+			   : "stores to RAM by vCPUs, dma, vmm, kvm, vhost");
 	record_say("not observed: %s", list);
 	for (unsigned why = 1; why < WHY_MAX; why++)
 		if (r->opened_bytes[why] && why != WHY_NO_RAM && why != WHY_ENDED)

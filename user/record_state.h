@@ -13,7 +13,7 @@
 #include "user/source_bpf.h"
 
 #define RECORD_SLOTS 512
-#define LOOK_MAX (64u << 20) /* bytes of watched memory that we look at as a whole */
+#define LOOK_MAX     (64u << 20) /* bytes of watched memory that we look at as a whole */
 
 /* How long an event may be on its way from its time stamp to its ring. */
 #define SETTLE_NS 50000000ull
@@ -28,7 +28,7 @@ struct record {
 	struct merge *merge;
 	struct launch child;
 	struct guestram armed;	/* watched now, and where it lies */
-	struct guestram looked;	/* watched once, and looked at when it began */
+	struct guestram looked; /* watched once, and looked at when it began */
 	u64 start_ns;		/* CLOCK_MONOTONIC */
 	u64 from_ns, until_ns;	/* what is kept of activity, from the start */
 	u64 sealed_ns;		/* when the last chunk was sealed */
@@ -39,16 +39,16 @@ struct record {
 	bool refused;		/* the VM cannot be watched */
 	bool child_gone, vmm_gone;
 	int child_status, vmm_status; /* of waitpid() */
-	int ready_type;		/* enum agent_type that the agent answered last */
+	int ready_type;		      /* enum agent_type that the agent answered last */
 	int write_err;
 	u64 unsent;
-	u64 stores, kept;	/* stores to watched memory; events */
-	u64 changes[16];	/* by enum change_what */
+	u64 stores, kept; /* stores to watched memory; events */
+	u64 changes[16];  /* by enum change_what */
 	u64 opened_bytes[WHY_MAX];
-	bool vcpu_ran;		/* the guest has executed something */
-	u64 look_left;		/* bytes that may still be looked at when they are armed */
+	bool vcpu_ran; /* the guest has executed something */
+	u64 look_left; /* bytes that may still be looked at when they are armed */
 	u64 last_cr3, tables_ns;
-	struct guestram ram;	/* all of it, by the VMM's slots */
+	struct guestram ram; /* all of it, by the VMM's slots */
 	struct guestram_part slots[RECORD_SLOTS];
 };
 

@@ -8,11 +8,11 @@
 
 #include "user/record_state.h"
 
-#define AGAIN_NS    1000000000ull
-#define TABLES_MAX  8192 /* tables read in one go */
-#define PRESENT	    1ull
-#define LARGE	    (1ull << 7)
-#define ENTRY_ADDR  0x000ffffffffff000ull
+#define AGAIN_NS   1000000000ull
+#define TABLES_MAX 8192 /* tables read in one go */
+#define PRESENT	   1ull
+#define LARGE	   (1ull << 7)
+#define ENTRY_ADDR 0x000ffffffffff000ull
 
 /* Where guest RAM lies as a whole: what the VMM's memory slots say. */
 void record_slot(struct record *r, const struct event_memslot *ev)
@@ -46,7 +46,8 @@ static void walk(struct record *r, u64 table, int level, unsigned *left)
 		return;
 	--*left;
 	open_if_watched(r, table);
-	if (level == 1 || guestram_read(&r->ram, table, entries, sizeof(entries)) != sizeof(entries))
+	if (level == 1 ||
+	    guestram_read(&r->ram, table, entries, sizeof(entries)) != sizeof(entries))
 		return;
 	for (unsigned i = 0; i < 512; i++) {
 		if (!(entries[i] & PRESENT) || (level <= 3 && entries[i] & LARGE))
@@ -61,8 +62,9 @@ static void look_for_tables(struct record *r, u64 cr3, unsigned mode)
 
 	r->tables_ns = record_now(r);
 	r->ram.pid = r->vmm;
-	/* 64-bit code runs on four levels (five are told by CR4, which events do not carry: then the
-	 * lowest level is missed). Elsewhere paging may be off or of two kinds: only the root is sure. */
+	/* 64-bit code runs on four levels (five are told by CR4, which events do not carry: then
+	 * the lowest level is missed). Elsewhere paging may be off or of two kinds: only the root
+	 * is sure. */
 	if (mode == CPU_MODE_PROT64)
 		walk(r, cr3 & ENTRY_ADDR, 4, &left);
 	else

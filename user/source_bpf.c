@@ -29,7 +29,7 @@ struct probe {
 };
 
 static const struct probe probes[] = {
-#define PROBE(program, how, target, serves, modes, what)                                           \
+#define PROBE(program, how, target, serves, modes, what) \
 	{#program, #target, what, how, ORIGIN_##serves, PROBE_##modes},
 #include "user/probes.def"
 #undef PROBE
@@ -136,7 +136,8 @@ static int ring_event(void *arg, void *data, size_t size)
 {
 	struct source_bpf *s = arg;
 
-	/* The ring is the kernel's and the programs are ours, but a short record is still no event. */
+	/* The ring is the kernel's and the programs are ours, but a short record is still no event.
+	 */
 	if (size < sizeof(struct event))
 		return 0;
 	return s->fn(s->arg, data);
@@ -187,8 +188,8 @@ static void attach_tracepoints(struct source_bpf *s)
 }
 
 /*
- * One program that the kernel refuses fails the whole object. So load with all of them, and when that
- * fails, find out one by one which cannot be loaded and leave those off.
+ * One program that the kernel refuses fails the whole object. So load with all of them, and when
+ * that fails, find out one by one which cannot be loaded and leave those off.
  */
 static int load(struct source_bpf *s, const struct source_bpf_opts *opts, const bool *off)
 {
@@ -307,7 +308,7 @@ int source_bpf_track(struct source_bpf *s, pid_t pid)
 	u32 key = pid, value = pid;
 
 	return bpf_map_update_elem(bpf_map__fd(s->skel->maps.procs), &key, &value, BPF_ANY) ? -errno
-											     : 0;
+											    : 0;
 }
 
 int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
@@ -316,7 +317,8 @@ int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
 	int err;
 
 	for (size_t i = 0; i < NPROBES; i++)
-		syms[i] = (struct elfsym){.name = probes[i].kind == TRACEPOINT ? "" : probes[i].target};
+		syms[i] = (struct elfsym){.name = probes[i].kind == TRACEPOINT ? ""
+									       : probes[i].target};
 	err = elfsym_find(exe, syms, NPROBES);
 	if (err)
 		return err;
@@ -388,7 +390,9 @@ int source_bpf_losses(struct source_bpf *s, int (*fn)(void *arg, const struct ev
 	for (size_t i = 0; i < s->nrings; i++) {
 		struct loss *loss = &s->skel->bss->losses[i];
 		struct event_lost ev = {
-			.h = {.t_ns = loss->t1_ns, .kind = EVENT_lost, .vcpu = VCPU_NONE,
+			.h = {.t_ns = loss->t1_ns,
+			      .kind = EVENT_lost,
+			      .vcpu = VCPU_NONE,
 			      .boot = s->skel->bss->boot},
 			.ring = i,
 			.count = loss->count,

@@ -20,24 +20,24 @@ enum probe_mode { PROBE_EVENTS = 1, PROBE_WATCH = 2 };
 struct source_bpf;
 
 struct source_bpf_opts {
-	bool watch;			  /* hold stores to `watch` until they are done */
-	bool stacks;			  /* return addresses for device accesses too */
-	size_t nwatch, nasked;		  /* at most MAX_WATCH each */
+	bool watch;			      /* hold stores to `watch` until they are done */
+	bool stacks;			      /* return addresses for device accesses too */
+	size_t nwatch, nasked;		      /* at most MAX_WATCH each */
 	const struct gpa_range *watch_ranges; /* whole pages */
-	const struct gpa_range *asked;	  /* what to report of them */
-	size_t ring_bytes;		  /* of one CPU's ring: a power of two, at least a page */
-	unsigned vm;			  /* number of the VM within the process */
-	const char *const *without;	  /* names of probes to leave off, ended by NULL; may be NULL */
+	const struct gpa_range *asked;	      /* what to report of them */
+	size_t ring_bytes;	    /* of one CPU's ring: a power of two, at least a page */
+	unsigned vm;		    /* number of the VM within the process */
+	const char *const *without; /* names of probes to leave off, ended by NULL; may be NULL */
 };
 
 /* What became of one probe. */
 struct probe_state {
 	const char *name; /* group__hook */
 	const char *what_for;
-	u8 how;		  /* enum probe_how */
-	u8 origin;	  /* enum origin: class of writer it serves */
-	int err;	  /* errno when unavailable */
-	bool slow;	  /* a uprobe that is single-stepped */
+	u8 how;	   /* enum probe_how */
+	u8 origin; /* enum origin: class of writer it serves */
+	int err;   /* errno when unavailable */
+	bool slow; /* a uprobe that is single-stepped */
 	u64 fired;
 };
 
@@ -62,7 +62,8 @@ int source_bpf_drain(struct source_bpf *s, int (*fn)(void *arg, const struct eve
 
 /* After the last drain: what was lost and could not be told in the ring any more. Calls fn with
  * EVENT_lost for each. */
-int source_bpf_losses(struct source_bpf *s, int (*fn)(void *arg, const struct event *ev), void *arg);
+int source_bpf_losses(struct source_bpf *s, int (*fn)(void *arg, const struct event *ev),
+		      void *arg);
 
 /* The map for the agent (struct agent_dropped[AGENT_VCPUS]); owned by s. */
 int source_bpf_dropped_fd(const struct source_bpf *s);

@@ -43,9 +43,15 @@ int trace_open(struct trace *t, const char *path)
 		return fail("%s", message ? message : "the trace is damaged");
 	if (state_load(&t->state, t->reader, err, sizeof(err)))
 		return fail("%s", err);
-	if (info->truncated)
-		fprintf(stderr, "vmblame: warning: %s\n",
-			message ? message : "the trace is cut short");
+	if (!info->truncated)
+		return 0;
+	fprintf(stderr, "vmblame: warning: %s", message ? message : "the trace is cut short");
+	if (!moment_is_end(t->state->end))
+		fprintf(stderr, "; answers are as of event #%llu, %llu.%09llu s",
+			(unsigned long long)t->state->end.seq,
+			(unsigned long long)(t->state->end.t_ns / 1000000000),
+			(unsigned long long)(t->state->end.t_ns % 1000000000));
+	fputc('\n', stderr);
 	return 0;
 }
 

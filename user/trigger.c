@@ -54,8 +54,7 @@ int trigger_parse(struct trigger *t, const char *text, char *err, size_t err_siz
 	if (!strcmp(end, "s"))
 		end++;
 	if (end == text || *end || errno || !isfinite(seconds) || seconds < 0 || seconds > 1e9)
-		return fail(err, err_size, text,
-			    "expected SECONDS, reset, exit or console:REGEX");
+		return fail(err, err_size, text, "expected SECONDS, reset, exit or console:REGEX");
 	t->kind = TRIGGER_TIME;
 	t->t_ns = (u64)(seconds * 1e9);
 	return 0;

@@ -15,8 +15,8 @@ enum trigger_kind { TRIGGER_NONE, TRIGGER_TIME, TRIGGER_RESET, TRIGGER_EXIT, TRI
 struct trigger {
 	enum trigger_kind kind;
 	bool hit;
-	u64 t_ns;	 /* TRIGGER_TIME: after the start of the recording */
-	regex_t regex;	 /* TRIGGER_CONSOLE: extended, matched against one line as it grows */
+	u64 t_ns;      /* TRIGGER_TIME: after the start of the recording */
+	regex_t regex; /* TRIGGER_CONSOLE: extended, matched against one line as it grows */
 	char line[4096];
 	unsigned len;
 };

@@ -2,7 +2,9 @@
 /*
  * Prints all that the reader makes of a trace: what golden files are compared with.
  *
- *	dump_trace FILE [backward]
+ *	dump_trace FILE [backward] [brief]
+ *
+ * With "brief" events are told by their numbers alone.
  */
 #include <stdio.h>
 #include <string.h>
@@ -40,9 +42,32 @@ static void info_print(const struct reader *r)
 	json_end(&j);
 }
 
+/* Prints numbers as runs: a call with 0 ends the line. */
+static void brief_print(u64 seq)
+{
+	static u64 first, last;
+
+	if (first && (seq == last + 1 || seq == last - 1) && seq) {
+		last = seq;
+		return;
+	}
+	if (first)
+		printf("events %llu..%llu\n", (unsigned long long)first, (unsigned long long)last);
+	first = last = seq;
+}
+
+static bool has_word(int argc, char **argv, const char *word)
+{
+	for (int i = 2; i < argc; i++)
+		if (strcmp(argv[i], word) == 0)
+			return true;
+	return false;
+}
+
 int main(int argc, char **argv)
 {
-	const struct cursor_spec spec = {.backward = argc > 2 && strcmp(argv[2], "backward") == 0};
+	const struct cursor_spec spec = {.backward = has_word(argc, argv, "backward")};
+	const bool brief = has_word(argc, argv, "brief");
 	struct reader *r;
 	struct cursor *c;
 	const struct event *ev;
@@ -51,7 +76,7 @@ int main(int argc, char **argv)
 	u64 seq;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: dump_trace FILE [backward]\n");
+		fprintf(stderr, "usage: dump_trace FILE [backward] [brief]\n");
 		return 2;
 	}
 	const int code = reader_open(&r, argv[1], err, sizeof(err));
@@ -64,11 +89,16 @@ int main(int argc, char **argv)
 	if (cursor_open(&c, r, &spec))
 		return 1;
 	while ((status = cursor_next(c, &ev, &seq)) != CURSOR_END) {
-		if (status == CURSOR_MORE)
+		if (status == CURSOR_MORE && brief) {
+			brief_print(seq);
+		} else if (status == CURSOR_MORE) {
 			print_event_json(stdout, ev, seq);
-		else
+		} else {
+			brief_print(0);
 			printf("status %d: %s\n", status, cursor_message(c));
+		}
 	}
+	brief_print(0);
 	cursor_close(c);
 	reader_close(r);
 	return 0;

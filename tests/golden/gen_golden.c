@@ -111,14 +111,14 @@ static void gen_tiny(void)
 /* A string store, a spike in it, and another site. */
 static void gen_stos(void)
 {
-	struct writer *w = begin("stos.vmb", 700);
+	struct writer *w = begin("stos.vmb", 50);
 
-	for (u64 i = 0; i < 2000; i++) {
+	for (u64 i = 0; i < 120; i++) {
 		struct event_mmio ev = store(i);
 
-		if (i >= 1500)
+		if (i >= 90)
 			ev.h.t_ns += 7000;
-		if (i % 40 == 39) {
+		if (i % 20 == 19) {
 			ev.rip = 0xffffffff81000123ull;
 			ev.gpa = 0x3fffffff000ull + i;
 			ev.len = 16;
@@ -136,12 +136,12 @@ static void gen_stos(void)
 static void gen_kinds(void)
 {
 	static union any_event last[EVENT_MAX];
-	struct writer *w = begin("kinds.vmb", 40);
+	struct writer *w = begin("kinds.vmb", 24);
 	u64 seed = 88172645463325252ull, t_ns = 0;
 
 	writer_meta(w, "key", "first");
 	writer_meta(w, "utf8", "\xc3\xa9t\xc3\xa9");
-	for (unsigned i = 0; i < 400; i++) {
+	for (unsigned i = 0; i < 140; i++) {
 		unsigned kind = 1 + (unsigned)(random_next(&seed) % EVENT_change);
 
 		if (kind == EVENT_content && i % 5)
@@ -197,7 +197,7 @@ int main(int argc, char **argv)
 	if (stat("kinds.vmb", &st))
 		die("kinds.vmb", -errno);
 	derive("kinds.vmb", "cut.vmb", (size_t)st.st_size / 2, -1, 0);
-	derive("kinds.vmb", "damaged-body.vmb", 0, 1500, 0x55);
+	derive("kinds.vmb", "damaged-body.vmb", 0, 1000, 0x55);
 	derive("kinds.vmb", "damaged-index.vmb", 0, st.st_size - 60, 0x55);
 	derive("tiny.vmb", "newer.vmb", 0, offsetof(struct file_head, version_major), 2);
 	derive("tiny.vmb", "foreign.vmb", 0, 1, 'X');

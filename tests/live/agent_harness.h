@@ -50,6 +50,7 @@ struct harness {
 	struct link *link;
 	pid_t pid;
 	int to_guest, from_guest;
+	int dropped_fd;	     /* for the agent, or -1 */
 	int qmp, qmp_theirs; /* a monitor for QEMU on descriptor QMP_FD, when qmp is not -1 */
 	bool no_beat, failed, eof, exited, hold_ending;
 	int status;
@@ -246,30 +247,21 @@ static inline void harness_exec(const struct harness *h, char **argv, int in, in
 	_exit(127);
 }
 
-/* Starts QEMU (args: more arguments, blank-separated) with ranges to watch. */
-static inline void harness_start(struct harness *h, u32 flags, const struct agent_range *range,
-				 u32 nranges, const char *args)
+/* Starts a program with the agent in it and ranges to watch. */
+static inline void harness_spawn(struct harness *h, u32 flags, const struct agent_range *range,
+				 u32 nranges, char **argv)
 {
 	struct link_opts opts = {.flags = flags,
 				 .range = range,
 				 .nranges = nranges,
-				 .dropped_fd = -1,
+				 .dropped_fd = h->dropped_fd,
 				 .uid = geteuid()};
-	static char buf[4096];
-	char *argv[ARGS_MAX], *save = NULL;
-	int in[2], out[2], n = 0, err = link_open(&h->link, &opts);
+	int in[2], out[2], err = link_open(&h->link, &opts);
 
 	if (err) {
 		harness_fail(h, "link_open: %s", strerror(-err));
 		return;
 	}
-	snprintf(buf, sizeof(buf),
-		 "%s%s" QEMU " -accel kvm -cpu qemu64,-pni -nodefaults -display none %s",
-		 h->wrapper ? h->wrapper : "", h->wrapper ? " " : "", args);
-	for (char *tok = strtok_r(buf, " ", &save); tok && n < ARGS_MAX - 1;
-	     tok = strtok_r(NULL, " ", &save))
-		argv[n++] = tok;
-	argv[n] = NULL;
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
 		abort();
 	fflush(stdout);
@@ -284,6 +276,24 @@ static inline void harness_start(struct harness *h, u32 flags, const struct agen
 	h->to_guest = in[1];
 	h->from_guest = out[0];
 	fcntl(h->from_guest, F_SETFL, O_NONBLOCK);
+}
+
+/* Starts QEMU (args: more arguments, blank-separated). */
+static inline void harness_start(struct harness *h, u32 flags, const struct agent_range *range,
+				 u32 nranges, const char *args)
+{
+	static char buf[4096];
+	char *argv[ARGS_MAX], *save = NULL;
+	int n = 0;
+
+	snprintf(buf, sizeof(buf),
+		 "%s%s" QEMU " -accel kvm -cpu qemu64,-pni -nodefaults -display none %s",
+		 h->wrapper ? h->wrapper : "", h->wrapper ? " " : "", args);
+	for (char *tok = strtok_r(buf, " ", &save); tok && n < ARGS_MAX - 1;
+	     tok = strtok_r(NULL, " ", &save))
+		argv[n++] = tok;
+	argv[n] = NULL;
+	harness_spawn(h, flags, range, nranges, argv);
 }
 
 /* To be called before the start; the caller adds QMP_ARGS to QEMU's arguments. */
@@ -388,7 +398,7 @@ static inline struct harness *harness_new(const char *name)
 	if (!h)
 		abort();
 	h->name = name;
-	h->from_guest = h->to_guest = h->qmp = h->qmp_theirs = -1;
+	h->from_guest = h->to_guest = h->qmp = h->qmp_theirs = h->dropped_fd = -1;
 	return h;
 }
 

@@ -127,6 +127,23 @@ static void the_end_of_the_recording_is_no_gap(void **state)
 	coverage_free(&c);
 }
 
+static void memory_that_leaves_and_comes_back_is_no_gap(void **state)
+{
+	struct coverage c = {0};
+
+	(void)state;
+	add(&c, 10, ORIGIN_VCPU, true, WHY_NONE, 0, 0);
+	add(&c, 20, ORIGIN_VCPU, false, WHY_NO_RAM, 0, 0);
+	coverage_sort(&c);
+	assert_false(coverage_horizon(&c, ORIGIN_VCPU, 7, MOMENT_END).on);
+	assert_int_equal(coverage_horizon(&c, ORIGIN_VCPU, 7, MOMENT_END).why, WHY_NO_RAM);
+	add(&c, 30, ORIGIN_VCPU, true, WHY_NONE, 0, 0);
+	coverage_sort(&c);
+	assert_true(coverage_horizon(&c, ORIGIN_VCPU, 7, MOMENT_END).on);
+	assert_int_equal(coverage_horizon(&c, ORIGIN_VCPU, 7, MOMENT_END).since.t_ns, 10);
+	coverage_free(&c);
+}
+
 static void losses_count_where_the_class_was_observed(void **state)
 {
 	struct coverage c = {0};
@@ -212,6 +229,7 @@ int main(void)
 		cmocka_unit_test(order_of_addition_does_not_matter),
 		cmocka_unit_test(horizon_reaches_back_to_the_gap),
 		cmocka_unit_test(the_end_of_the_recording_is_no_gap),
+		cmocka_unit_test(memory_that_leaves_and_comes_back_is_no_gap),
 		cmocka_unit_test(losses_count_where_the_class_was_observed),
 		cmocka_unit_test(losses_keep_to_their_addresses),
 		cmocka_unit_test(a_senseless_span_is_widened),

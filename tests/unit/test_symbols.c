@@ -94,8 +94,8 @@ static void nothing_is_found_outside(void **state)
 
 static void what_is_no_elf_file_is_refused(void **state)
 {
-	static const char *const specs[] = {"/nonexistent", "/dev/null", "/etc/passwd",
-					    "/nonexistent@0x1000", "", "@", "/"};
+	static const char *const specs[] = {
+		"/nonexistent", "/dev/null", "/etc/passwd", "/nonexistent@0x1000", "", "@", "/"};
 	struct symbols *s = NULL;
 
 	(void)state;

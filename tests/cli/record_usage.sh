@@ -1,0 +1,58 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The command line of record: what is wrong with it is said before anything is touched, and needs no
+# rights to be found.
+. "$(dirname "$0")/../lib.sh"
+. tests/cli/cli.inc
+
+cd "$tmp" || exit 1
+mkdir here && cd here || exit 1
+printf 'an older trace' >vmblame.vmb
+printf 'mine' >mine.vmb
+chmod -R a+rX "$tmp"
+
+untouched() {
+	[ "$(ls | tr '\n' ' ')" = "mine.vmb vmblame.vmb " ] || { ls -la; return 1; }
+	[ "$(cat vmblame.vmb mine.vmb)" = "an older tracemine" ]
+}
+
+# usage NAME PATTERN ARGS...: exit 2, one line with the pattern, nothing touched.
+usage() {
+	label=$1 usage_pattern=$2
+	shift 2
+	both() { refused 2 "$usage_pattern" "$VMBLAME" record "$@" && untouched; }
+	check "$label" both "$@"
+}
+
+usage "no VMM" "VMM"
+usage "no VMM behind --" "VMM" --
+usage "the VMM without --" "--" qemu-system-x86_64
+usage "an operand before --" "stray" stray -- true
+usage "-o without a name" "-o\|--output" -o
+usage "an unknown mode" "--mode everything" --mode everything -- true
+usage "an empty mode" "--mode" --mode "" -- true
+usage "--mode watch without --watch" "--watch" --mode watch -- true
+usage "--mode events with --watch" "--watch" --mode events --watch 0x1000+16 -- true
+for option in --from --until; do
+	for event in "" "-1" "1.2.3" "12x" "s" "nan" "inf" "1e99" "0x10s" "later" "Reset" "resets" \
+		"console:" "console:[" "console:a{2,1}" "console:(" "pc:" "mark:" " 1"; do
+		usage "$option '$event'" "$option" $option "$event" -- true
+	done
+done
+for then in "" stop Kill "kill "; do
+	usage "--then '$then'" "--then" --until 1 --then "$then" -- true
+done
+for size in "" 0 1 4095 5000 12K 2G -1 0x 4Q 16777217; do
+	usage "--ring-size '$size'" "--ring-size" --ring-size "$size" -- true
+done
+for n in "" -1 x 99999 1.5; do
+	usage "--vm '$n'" "--vm" --vm "$n" -- true
+done
+usage "--without a probe that is not there" "--without nonsense" --without nonsense -- true
+
+# An explicit mode fails rather than degrade.
+for mode in pages full; do
+	refuses "--mode $mode: 125, and why" 125 "--mode $mode" "$VMBLAME" record --mode $mode -- true
+done
+check "nothing was touched by those" untouched
+finish

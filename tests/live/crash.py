@@ -1,0 +1,170 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Crash-safe: whatever becomes of the recorder or its file, the guest finishes its work, and what was
+sealed before can be read. KILLS sets how often the recorder is killed (50), SEED when."""
+import os
+import random
+import select
+import signal
+import subprocess
+import threading
+import time
+
+from live import (OK, Tap, expect, ledger, qemu, ranges, record_args, run, truth, VMBLAME,
+                  watch, who)
+
+tap = Tap()
+KILLS = int(os.environ.get("KILLS", "50"))
+SEED = int(os.environ.get("SEED", str(random.randrange(10**6))))
+GUEST = "stores-small"
+LOOP = "stores-loop"  # spreads its stores over some seconds, so that a kill falls between them
+want = truth(LOOP)
+
+
+def wait_end(pid, seconds):
+    """Waits for a process that need not be our child."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    ended = poll.poll(seconds * 1000)
+    os.close(fd)
+    if not ended:
+        os.kill(pid, signal.SIGKILL)
+    expect(ended, f"the VMM had not ended after {seconds} s")
+
+
+def wait_for(condition, seconds, what):
+    end = time.monotonic() + seconds
+    while not condition():
+        expect(time.monotonic() < end, what)
+        time.sleep(0.002)
+
+
+def killed(number, after, results):
+    trace, serial, pid = (tap.path(f"{name}{number}") for name in ("trace", "serial", "pid"))
+    args = record_args(trace, *watch("stores")) + qemu(
+        LOOP, "-pidfile", pid, serial="file:" + serial)
+    try:
+        with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as recorder:
+            wait_for(lambda: recorder.poll() is not None or
+                     (os.path.exists(pid) and os.path.getsize(pid)), 60, "QEMU did not start")
+            vmm = int(open(pid, encoding="ascii").read() or "0")
+            try:
+                recorder.wait(after)
+            except subprocess.TimeoutExpired:
+                recorder.kill()
+            wait_end(vmm, 60)
+        text = open(serial, encoding="ascii", errors="replace").read()
+        expect(": ok" in text, f"killed after {after:.3f} s, the guest printed: {text!r}")
+        done = run([VMBLAME, "info", trace])
+        expect(done.status == 0, done.err)
+        got = ledger(trace, ranges("stores").values())
+        expect(got == want[:len(got)], "what was sealed is not how the guest began")
+        results.append((number, None, len(got)))
+    except Exception as error:  # pylint: disable=broad-except
+        results.append((number, error, 0))
+    for path in (trace, serial, pid):
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+def kill_recorders():
+    """Two at a time; the moment is drawn over the whole life of the guest."""
+    draw = random.Random(SEED)
+    moments = [(n, draw.uniform(0.0, 9.0)) for n in range(KILLS)]
+    results, lock = [], threading.Lock()
+
+    def worker():
+        while True:
+            with lock:
+                if not moments:
+                    return
+                number, after = moments.pop()
+            killed(number, after, results)
+
+    threads = [threading.Thread(target=worker) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    bad = [(n, e) for n, e, _ in results if e]
+    kept = sorted(k for _, _, k in results)
+    expect(len(results) == KILLS and not bad, f"SEED={SEED}: {bad}")
+    print(f"# stores kept: {kept}")
+    expect(KILLS < 20 or kept[-1] > 0, f"SEED={SEED}: no kill fell among the stores")
+
+
+def refused(name, trace, prepare=None, status=125):
+    """The file cannot be written: one line of ours says so, the guest finishes."""
+    args = record_args(trace, "-q", *watch("stores")) + qemu(GUEST)
+    done = run((prepare or []) + args)
+    ours = [line for line in done.err.splitlines() if line.startswith("vmblame: ")]
+    expect(": ok" in done.out, f"the guest: {done.out!r} {done.err!r}")
+    expect(done.status == status, f"status {done.status}: {done.err}")
+    expect(len(ours) == 1, f"not one clear line: {done.err}")
+
+
+def disk_full():
+    """A file system of its own, in a mount namespace that goes with it."""
+    place = tap.path("full")
+    os.mkdir(place)
+    refused("full", os.path.join(place, "t.vmb"),
+            ["unshare", "-m", "sh", "-c",
+             f'mount -t tmpfs -o size=16k none {place} && exec "$@"', "sh"])
+
+
+def closed_output():
+    """A pipe whose reader goes away after the first bytes."""
+    pipe = tap.path("pipe")
+    os.mkfifo(pipe)
+
+    def read_some():
+        with open(pipe, "rb") as reader:
+            reader.read(16)
+
+    thread = threading.Thread(target=read_some)
+    thread.start()
+    refused("closed", pipe)
+    thread.join()
+
+
+def stopped():
+    """A recorder that stands still (SIGSTOP) lets the guest go; it can tell so afterwards."""
+    trace, serial, pid = tap.path("trace"), tap.path("serial"), tap.path("pid")
+    args = record_args(trace, *watch("stores")) + qemu(
+        LOOP, "-pidfile", pid, serial="file:" + serial)
+    with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE) as recorder:
+        wait_for(lambda: os.path.exists(pid) and os.path.getsize(pid), 60, "QEMU did not start")
+        wait_for(lambda: os.path.exists(serial) and b"operations" in open(serial, "rb").read(), 60,
+                 "the guest did not start")
+        recorder.send_signal(signal.SIGSTOP)
+        vmm = int(open(pid, encoding="ascii").read())
+        try:
+            # QEMU is the recorder's child: it stays a zombie until the recorder goes on.
+            wait_for(lambda: ": ok" in open(serial, encoding="ascii").read(), 120,
+                     "the guest did not finish")
+            wait_end(vmm, 60)
+        finally:
+            recorder.send_signal(signal.SIGCONT)
+        err = recorder.communicate(timeout=60)[1].decode()
+    expect(recorder.returncode == OK, err)
+    got = ledger(trace, ranges("stores").values())
+    expect(got == want[:len(got)] and got, f"{len(got)} stores kept")
+    if len(got) < len(want):
+        answers = {row["verdict"] for text in ranges("stores").values()
+                   for row in who(trace, text)}
+        expect("WRITTEN-BY" not in answers or "UNKNOWN" in answers, answers)
+
+
+
+tap.attempt(f"{KILLS} times the recorder is killed: the guest finishes, the trace opens",
+            kill_recorders)
+tap.attempt("a full disk: one error, the guest finishes", disk_full)
+tap.attempt("an output that is closed: one error, the guest finishes", closed_output)
+tap.attempt("a recorder that stands still: the watch comes off, the guest finishes", stopped)
+tap.end()
