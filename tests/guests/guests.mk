@@ -73,10 +73,11 @@ $(G)/module.payload: $(G)/module.good $(G)/mkpayload
 
 # stores: 110,000 stores and their ground truth. NAME.table drives NAME.img; NAME.truth is what a
 # ledger must hold, NAME.range-a and NAME.range-b what the ranges hold at the end.
-stores_names := stores stores-small stores-loop
+stores_names := stores stores-small stores-loop stores-crash
 stores_args_stores       := -n 110000
 stores_args_stores-small := -n 2000
 stores_args_stores-loop  := -n 100000 -e 50 -d 8000
+stores_args_stores-crash := -n 40000 -e 50 -d 8000
 
 guests: $(foreach n,$(stores_names),$(G)/$(n).img $(G)/$(n).truth) $(G)/stores.addr
 addr_stores := A RANGE_A_GPA +RANGE_A_BYTES\nB RANGE_B_GPA +RANGE_B_BYTES\n

@@ -17,7 +17,7 @@ tap = Tap()
 KILLS = int(os.environ.get("KILLS", "50"))
 SEED = int(os.environ.get("SEED", str(random.randrange(10**6))))
 GUEST = "stores-small"
-LOOP = "stores-loop"  # spreads its stores over some seconds, so that a kill falls between them
+LOOP = "stores-crash"  # spreads its stores over some seconds, so that a kill falls between them
 want = truth(LOOP)
 
 
@@ -43,6 +43,10 @@ def wait_for(condition, seconds, what):
         time.sleep(0.002)
 
 
+def storing(serial):
+    return os.path.exists(serial) and b"operations" in open(serial, "rb").read()
+
+
 def killed(number, after, results):
     trace, serial, pid = (tap.path(f"{name}{number}") for name in ("trace", "serial", "pid"))
     args = record_args(trace, *watch("stores")) + qemu(
@@ -53,6 +57,8 @@ def killed(number, after, results):
             wait_for(lambda: recorder.poll() is not None or
                      (os.path.exists(pid) and os.path.getsize(pid)), 60, "QEMU did not start")
             vmm = int(open(pid, encoding="ascii").read() or "0")
+            if number % 2:  # every other moment counts from the first store on
+                wait_for(lambda: recorder.poll() is not None or storing(serial), 60, "no stores")
             try:
                 recorder.wait(after)
             except subprocess.TimeoutExpired:
@@ -75,7 +81,7 @@ def killed(number, after, results):
 def kill_recorders():
     """Two at a time; the moment is drawn over the whole life of the guest."""
     draw = random.Random(SEED)
-    moments = [(n, draw.uniform(0.0, 9.0)) for n in range(KILLS)]
+    moments = [(n, draw.uniform(0.0, 4.0)) for n in range(KILLS)]
     results, lock = [], threading.Lock()
 
     def worker():
@@ -140,8 +146,7 @@ def stopped():
     with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.PIPE) as recorder:
         wait_for(lambda: os.path.exists(pid) and os.path.getsize(pid), 60, "QEMU did not start")
-        wait_for(lambda: os.path.exists(serial) and b"operations" in open(serial, "rb").read(), 60,
-                 "the guest did not start")
+        wait_for(lambda: storing(serial), 60, "the guest did not start")
         recorder.send_signal(signal.SIGSTOP)
         vmm = int(open(pid, encoding="ascii").read())
         try:
