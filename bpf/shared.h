@@ -36,8 +36,9 @@ struct place {
 	};
 };
 
-#define PLACES_SPARE 16 /* so that programs that interrupt each other cannot overtake the reader \
-			 */
+#define PLACES_SPARE                                                                \
+	16 /* so that programs that interrupt each other cannot overtake the reader \
+	    */
 
 struct ring_pos {
 	u64 head; /* the programs' */

@@ -166,7 +166,7 @@ static int block_decode(struct span *data, u64 stored, u8 *raw, u64 nraw, ZSTD_D
 }
 
 int chunk_decode(const struct chunk_head *h, const void *body, struct buf *raw, struct span *blocks,
-		 unsigned nblocks, ZSTD_DCtx *zstd, const char **why)
+		 unsigned nblocks, u64 wanted, ZSTD_DCtx *zstd, const char **why)
 {
 	struct span s = span_of(body, h->size - sizeof(*h));
 	u64 sizes[CHUNK_BLOCKS_MAX][2], sum = 0;
@@ -190,6 +190,12 @@ int chunk_decode(const struct chunk_head *h, const void *body, struct buf *raw, 
 		return -ENOMEM;
 	}
 	for (unsigned i = 0; i < nblocks; i++) {
+		if (!(wanted >> i & 1)) {
+			blocks[i] = span_of(raw->data, 0);
+			if (!span_take(&s, sizes[i][1]))
+				return bad(why, "a block is cut");
+			continue;
+		}
 		const int err =
 			block_decode(&s, sizes[i][1], raw->data + raw->len, sizes[i][0], zstd, why);
 

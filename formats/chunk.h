@@ -106,10 +106,13 @@ bool chunk_body_valid(const struct chunk_head *h, const void *body);
 int chunk_encode(struct buf *out, struct chunk_head *h, const struct buf *pages,
 		 const struct buf *const *blocks, unsigned nblocks, ZSTD_CCtx *zstd, int level);
 
-/* Unpacks the blocks of a valid chunk into *raw (at most CHUNK_RAW_MAX) and points blocks[] into
- * it. 0; -EBADMSG with *why, also when there are not exactly nblocks of them; -ENOMEM. */
+#define CHUNK_ALL_BLOCKS (~0ull)
+
+/* Unpacks those blocks of a valid chunk that are in `wanted` (bit 1 << block) into *raw (at most
+ * CHUNK_RAW_MAX) and points blocks[] into it; the others come out empty. 0; -EBADMSG with *why,
+ * also when there are not exactly nblocks of them; -ENOMEM. */
 int chunk_decode(const struct chunk_head *h, const void *body, struct buf *raw, struct span *blocks,
-		 unsigned nblocks, ZSTD_DCtx *zstd, const char **why);
+		 unsigned nblocks, u64 wanted, ZSTD_DCtx *zstd, const char **why);
 
 static inline struct span chunk_pages(const struct chunk_head *h, const void *body)
 {

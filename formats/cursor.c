@@ -9,6 +9,7 @@
 
 #include "decode.h"
 #include "desc.h"
+#include "probe.h"
 #include "reader_file.h"
 
 struct lane {
@@ -30,6 +31,7 @@ struct cursor {
 	struct lane lanes[STREAM_MAX];
 	struct lane *given; /* whose event the caller holds */
 	struct decoder *decoder;
+	struct probe *probe; /* when paged */
 	ZSTD_DCtx *zstd;
 	struct buf chunk;
 	void *scratch;
@@ -106,12 +108,25 @@ static void cursor_complain(struct cursor *c, u64 off, const char *why)
 		 (unsigned long long)off, why);
 }
 
+/* Decodes a chunk's events; none when a look at the addresses says that none is wanted. */
 static int chunk_events(struct cursor *c, struct lane *l, const struct chunk_head *h,
 			const char **why)
 {
 	struct span blocks[BLOCKS];
-	int err = chunk_decode(h, c->chunk.data, &l->events.raw, blocks, BLOCKS, c->zstd, why);
+	struct buf *raw = &l->events.raw;
+	int err = 0;
 
+	l->events.n = 0;
+	if (c->paged && l->stream != STREAM_STATE) {
+		err = chunk_decode(h, c->chunk.data, raw, blocks, BLOCKS, 1ull << BLOCK_FIELDS,
+				   c->zstd, why);
+		if (!err && !probe_run(c->probe, blocks[BLOCK_FIELDS], h->events, c->spec.gpa,
+				       c->spec.gpa_end))
+			return 0;
+	}
+	if (!err)
+		err = chunk_decode(h, c->chunk.data, raw, blocks, BLOCKS, CHUNK_ALL_BLOCKS, c->zstd,
+				   why);
 	if (!err)
 		err = decoder_run(c->decoder, blocks, h->events, h->seq_min, &l->events, why);
 	if (!err && l->events.seq_last != h->seq_max) {
@@ -166,7 +181,8 @@ int cursor_open(struct cursor **out, struct reader *r, const struct cursor_spec 
 		c->kinds[k] = spec->kinds ? spec->kinds[k] : true;
 	c->zstd = ZSTD_createDCtx();
 	c->scratch = calloc(1, event_size_max());
-	if (!c->zstd || !c->scratch || decoder_open(&c->decoder)) {
+	if (!c->zstd || !c->scratch || decoder_open(&c->decoder) ||
+	    (c->paged && probe_open(&c->probe))) {
 		cursor_close(c);
 		return -ENOMEM;
 	}
@@ -259,6 +275,7 @@ void cursor_close(struct cursor *c)
 	for (unsigned s = 0; s < STREAM_MAX; s++)
 		decoded_free(&c->lanes[s].events);
 	decoder_close(c->decoder);
+	probe_close(c->probe);
 	ZSTD_freeDCtx(c->zstd);
 	buf_free(&c->chunk);
 	free(c->scratch);

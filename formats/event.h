@@ -25,7 +25,8 @@ typedef int64_t s64;
 
 #include "events.def"
 
-#define VCPU_NONE 0xffff
+#define VCPU_NONE    0xffff
+#define BOOT_UNKNOWN 0xffffffffu /* resets are not observed */
 
 /* Enumerations: enum origin { ORIGIN_VCPU = 1, ... }, and so on. */
 #define STREAM_ITEM(num, name, text) STREAM_##name = (num),
@@ -64,7 +65,7 @@ enum virtio_id { ENUM_VIRTIO_ID(VIRTIO_ID_ITEM) };
 enum event_kind { EVENT_NONE, EVENTS(EVENT_NUMBER) EVENT_MAX };
 #undef EVENT_NUMBER
 
-#define EVENT_FIELD(type, name, codec, show, doc) type name;
+#define EVENT_FIELD(type, name, codec, show, doc)	      type name;
 #define EVENT_ARRAY(type, max, name, count, codec, show, doc) type name[max];
 
 /* The part that every event starts with. */
@@ -73,10 +74,10 @@ struct event {
 };
 
 /* struct event_mmio { struct event h; u64 gpa; ... }, and so on. */
-#define EVENT_STRUCT(num, name, stream, fields, doc)                                               \
-	struct event_##name {                                                                      \
-		struct event h;                                                                    \
-		fields(EVENT_FIELD, EVENT_ARRAY)                                                   \
+#define EVENT_STRUCT(num, name, stream, fields, doc) \
+	struct event_##name {                        \
+		struct event h;                      \
+		fields(EVENT_FIELD, EVENT_ARRAY)     \
 	};
 EVENTS(EVENT_STRUCT)
 #undef EVENT_STRUCT

@@ -41,10 +41,10 @@ static void plan_add(struct model_plan *plan, const struct field_desc *f, enum c
 	plan->ncolumns++;
 }
 
-static void plan_make(struct model_plan *plan, const struct event_desc *desc)
+static void plan_columns(struct model_plan *plan)
 {
-	plan->desc = desc;
-	plan->stored = desc->size;
+	const struct event_desc *desc = plan->desc;
+
 	for (unsigned i = 0; i < desc->nfields; i++) {
 		const struct field_desc *f = &desc->fields[i];
 
@@ -83,14 +83,25 @@ static void plan_index(struct model_plan *plan)
 	}
 }
 
-int model_init(struct model *m, unsigned kind, bool has_site)
+void model_plan_make(struct model_plan *plan, unsigned kind)
 {
 	const struct event_desc *desc = event_desc(kind);
 
+	*plan = (struct model_plan){
+		.desc = desc,
+		.stored = desc->size,
+		.site = -1,
+		.blob = -1,
+	};
+	plan_columns(plan);
+	plan_index(plan);
+}
+
+int model_init(struct model *m, unsigned kind, bool has_site)
+{
 	*m = (struct model){.plan = {.site = -1, .blob = -1}, .generation = 1};
-	if (desc) {
-		plan_make(&m->plan, desc);
-		plan_index(&m->plan);
+	if (event_desc(kind)) {
+		model_plan_make(&m->plan, kind);
 		has_site = m->plan.site >= 0;
 	}
 	m->nslots = has_site ? MODEL_SLOTS : 1;

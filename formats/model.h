@@ -97,6 +97,9 @@ struct model_head {
 	struct model_thread threads[MODEL_THREADS];
 };
 
+/* The columns of a kind that is in the table. */
+void model_plan_make(struct model_plan *plan, unsigned kind);
+
 /* Allocates the sites of a kind; `kind` may be one that is not in the table, with a site column
  * when has_site. 0 or -ENOMEM. */
 int model_init(struct model *m, unsigned kind, bool has_site);

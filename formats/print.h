@@ -20,18 +20,19 @@ void print_event_text(FILE *f, const struct event *ev, u64 seq);
  * their names (the number when it has none). */
 void print_event_json(FILE *f, const struct event *ev, u64 seq);
 
-/* A JSON object or array being printed; strings are escaped, bytes that are not UTF-8 become U+FFFD. */
+/* A JSON object or array being printed; strings are escaped, bytes that are not UTF-8 become
+ * U+FFFD. */
 struct json {
 	FILE *f;
 	bool comma;
 };
 void json_open(struct json *j, const char *key, char bracket); /* '{' or '['; key may be NULL */
-void json_close(struct json *j, char bracket);                 /* '}' or ']' */
+void json_close(struct json *j, char bracket);		       /* '}' or ']' */
 void json_str(struct json *j, const char *key, const char *value);
 void json_strn(struct json *j, const char *key, const char *value, size_t len);
 void json_u64(struct json *j, const char *key, u64 value);
 void json_s64(struct json *j, const char *key, s64 value);
-void json_hex(struct json *j, const char *key, u64 value);     /* "0x..." */
+void json_hex(struct json *j, const char *key, u64 value);		       /* "0x..." */
 void json_bytes(struct json *j, const char *key, const u8 *bytes, size_t len); /* "hex" */
 void json_bool(struct json *j, const char *key, bool value);
 void json_double(struct json *j, const char *key, double value);

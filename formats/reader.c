@@ -217,7 +217,8 @@ int reader_metas(struct reader *r, u64 off, u32 size)
 		err = -EBADMSG;
 	}
 	if (!err)
-		err = chunk_decode(&h, r->chunk.data, &r->raw, &block, 1, r->zstd, &why);
+		err = chunk_decode(&h, r->chunk.data, &r->raw, &block, 1, CHUNK_ALL_BLOCKS, r->zstd,
+				   &why);
 	if (!err)
 		return metas_take(r, block, off);
 	if (err != -EBADMSG && err != -ENODATA)
@@ -265,7 +266,8 @@ static int index_read(struct reader *r, u64 off, u64 end)
 		if (!err && h.type != CHUNK_INDEX)
 			err = -EBADMSG;
 		if (!err)
-			err = chunk_decode(&h, r->chunk.data, &raw, &rows, 1, r->zstd, &why);
+			err = chunk_decode(&h, r->chunk.data, &raw, &rows, 1, CHUNK_ALL_BLOCKS,
+					   r->zstd, &why);
 		/* Facts are read on the way, through r->chunk and r->raw. */
 		while (!err && index_take(&rows, &next, limit, &row, &pages))
 			err = row_add(r, &row, pages);

@@ -2,10 +2,10 @@
 /*
  * Writes a trace file, append-only: header, chunks as they fill, index and trailer at the end.
  *
- * Events are given in time order (a late one is kept, and marked by its own time); each gets the next
- * sequence number. A chunk is sealed, that is written whole with one write(), when it is full or when
- * writer_seal() asks. After an error (disk full) the writer stays in that state: every later call
- * returns the same error and the file ends after the last whole chunk.
+ * Events are given in time order (a late one is kept, and marked by its own time); each gets the
+ * next sequence number. A chunk is sealed, that is written whole with one write(), when it is full
+ * or when writer_seal() asks. After an error (disk full) the writer stays in that state: every
+ * later call returns the same error and the file ends after the last whole chunk.
  */
 #ifndef VMBLAME_WRITER_H
 #define VMBLAME_WRITER_H
@@ -15,16 +15,16 @@
 struct writer;
 
 struct writer_opts {
-	u64 start_mono_ns;  /* CLOCK_MONOTONIC at the start: what t_ns counts from */
-	u64 start_real_ns;  /* CLOCK_REALTIME at the same moment */
-	u32 chunk_events;   /* events in a chunk at most; 0: 65536 */
-	int level;          /* zstd level; 0: 3 */
+	u64 start_mono_ns; /* CLOCK_MONOTONIC at the start: what t_ns counts from */
+	u64 start_real_ns; /* CLOCK_REALTIME at the same moment */
+	u32 chunk_events;  /* events in a chunk at most; 0: 65536 */
+	int level;	   /* zstd level; 0: 3 */
 };
 
 struct writer_stats {
-	u64 events, chunks, lost, bytes;  /* bytes: of the file so far */
-	u64 kinds[EVENT_MAX];             /* events of each kind */
-	u64 last_ns;                      /* greatest t_ns */
+	u64 events, chunks, lost, bytes; /* bytes: of the file so far */
+	u64 kinds[EVENT_MAX];		 /* events of each kind */
+	u64 last_ns;			 /* greatest t_ns */
 };
 
 /* Takes fd over (writer_close closes it). Writes the file header. 0 or -errno. */

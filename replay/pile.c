@@ -19,31 +19,55 @@
 /* And at least this far for the captures of a transfer. */
 #define CAPTURE_ENTRIES 64
 
+#define BLOCK 4096u
+
 struct counts {
-	u16 *n;				  /* writers of each byte, saturating */
+	u16 *n;				  /* writers of each byte, up to want + 2 */
+	bool *full;			  /* one a BLOCK: all its bytes have want + 2 */
 	u64 size;			  /* bytes of the window */
 	unsigned want;			  /* writers a byte */
 	u64 unsatisfied, unsatisfied_old; /* bytes with fewer than want, and than want + 1 */
 };
 
-/* Whether any byte of the entry has fewer than `limit` writers. */
+/* End of the part of [from,to) that lies in the block of from. */
+static u64 block_end(u64 from, u64 to)
+{
+	const u64 end = (from / BLOCK + 1) * BLOCK;
+
+	return end < to ? end : to;
+}
+
+/* Whether any byte of [from,to) has fewer than `limit` writers. */
 static bool counts_below(const struct counts *c, u64 from, u64 to, unsigned limit)
 {
-	for (u64 i = from; i < to; i++) {
-		if (c->n[i] < limit)
-			return true;
+	for (u64 i = from, end; i < to; i = end) {
+		end = block_end(i, to);
+		for (u64 k = i; k < end && !c->full[i / BLOCK]; k++) {
+			if (c->n[k] < limit)
+				return true;
+		}
 	}
 	return false;
 }
 
+/* Blocks that are full are passed over, so that many large transfers cost no more than a few. */
 static void counts_add(struct counts *c, u64 from, u64 to)
 {
-	for (u64 i = from; i < to; i++) {
-		if (c->n[i] > c->want + 1)
+	for (u64 i = from, end; i < to; i = end) {
+		bool full = i % BLOCK == 0;
+
+		end = block_end(i, to);
+		if (c->full[i / BLOCK])
 			continue;
-		c->n[i]++;
-		c->unsatisfied -= c->n[i] == c->want;
-		c->unsatisfied_old -= c->n[i] == c->want + 1;
+		for (u64 k = i; k < end; k++) {
+			if (c->n[k] > c->want + 1)
+				continue;
+			c->n[k]++;
+			c->unsatisfied -= c->n[k] == c->want;
+			c->unsatisfied_old -= c->n[k] == c->want + 1;
+			full &= c->n[k] == c->want + 2;
+		}
+		c->full[i / BLOCK] = full && (end % BLOCK == 0 || end == c->size);
 	}
 }
 
@@ -177,9 +201,10 @@ int pile_collect(struct pile *p, struct reader *r, const struct state *s,
 	c.unsatisfied = c.unsatisfied_old = c.size;
 	int ret = coverage_clip(&s->coverage, p->gpa, p->end, &p->coverage);
 	c.n = calloc(c.size, sizeof(*c.n));
+	c.full = calloc(c.size / BLOCK + 1, sizeof(*c.full));
 	struct ledger *l = NULL;
 	const struct ledger_spec spec = {p->gpa, p->end, window->limit, true};
-	if (!ret && !c.n)
+	if (!ret && (!c.n || !c.full))
 		ret = -ENOMEM;
 	if (!ret)
 		ret = ledger_open(&l, r, &p->coverage, &spec);
@@ -193,6 +218,7 @@ int pile_collect(struct pile *p, struct reader *r, const struct state *s,
 		snprintf(err, err_size, "cannot read the trace: %s", strerror(-ret));
 	ledger_close(l);
 	free(c.n);
+	free(c.full);
 	return ret;
 }
 

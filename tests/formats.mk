@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # Tests of formats/: golden traces, corruption, fuzzing; generated reference.
 
 # Programs that tests/run.sh runs; those that are scripts depend on what they need.

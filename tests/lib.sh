@@ -48,7 +48,7 @@ run() {
 	status=$?
 	[ "$status" -eq "$want" ] && return 0
 	echo "exit status $status, not $want: $*"
-	tail -5 "$tmp/out" "$tmp/err"
+	tail -n 5 "$tmp/out" "$tmp/err"
 	return 1
 }
 

@@ -34,7 +34,8 @@ demo: deps
 	@sh tests/demo.sh
 unit-tests: $(unit_tests) $(format_tests)
 
-check_plain := tests/check_form.sh $(unit_tests) $(format_tests) $(wildcard tests/cli/*.sh)
+logic_tests := $(unit_tests) $(format_tests) $(wildcard tests/cli/*.sh)
+check_plain := tests/check_form.sh $(logic_tests)
 check_live  := $(live_c) $(wildcard tests/live/*.sh) $(filter-out tests/live/live.py,$(wildcard tests/live/*.py))
 
 # Everything is built first, by a make that sees the headers which deps installed.
@@ -42,7 +43,11 @@ check: test-deps
 	@$(MAKE) --no-print-directory check-all
 .PHONY: check-all
 check-all: all guests unit-tests $(live_c)
-	@sh tests/run.sh $(check_plain) $(check_live)
+	@sh tests/run.sh $(check_plain) tests/check_build.sh $(check_live)
+# By tests/check_build.sh, with B and EXTRA_CFLAGS set.
+.PHONY: check-sanitized
+check-sanitized: all unit-tests
+	@sh tests/run.sh $(logic_tests)
 check-unit: all unit-tests
 	@sh tests/run.sh $(check_plain)
 check-live: all guests $(live_c)

@@ -26,8 +26,7 @@ struct args {
 
 const struct option cmd_record_options[] = {
 	OPTION_TEXT('o', "output", "FILE", struct args, output,
-		    "the trace; without it " DEFAULT_PATH ", and an older one becomes " DEFAULT_PATH
-		    ".old"),
+		    "the trace (" DEFAULT_PATH "; an older one becomes " DEFAULT_PATH ".old)"),
 	OPTION_FLAG(0, "force", struct args, force, "overwrite the file that -o names"),
 	OPTION_TEXT(0, "mode", "MODE", struct args, mode,
 		    "events or watch; without it watch if there is a --watch, else events"),
@@ -41,7 +40,7 @@ const struct option cmd_record_options[] = {
 	OPTION_TEXT(0, "then", "WHAT", struct args, then,
 		    "after --until: continue (the VM runs on), pause or kill"),
 	OPTION_FLAG(0, "stacks", struct args, stacks,
-		    "return addresses for accesses to devices too, not just for watched stores"),
+		    "return addresses for accesses to devices too"),
 	OPTION_TEXT(0, "user", "NAME", struct args, user,
 		    "run the VMM as this user; without it as the caller of sudo"),
 	OPTION_TEXT(0, "vm", "N", struct args, vm, "record the N-th VM of the process, from 0"),
@@ -181,48 +180,88 @@ static int check_host(void)
 	return 0;
 }
 
+/* The trace. What it replaces stays until the VMM runs: till then it has a name of its own. */
 struct output {
 	const char *path;
-	bool ours;	/* we made it: it goes again when the VMM never ran */
-	bool had_older; /* DEFAULT_PATH.old was DEFAULT_PATH before */
+	char temp[4096]; /* "" when the file is at its path already */
+	bool rotates;	 /* what was there gets another name */
+	bool ours;	 /* we made it: it goes again when the VMM never ran */
 	int fd;
 };
 
-static int open_output(const struct args *args, const struct caller *caller, struct output *out)
+static int output_failed(const struct output *out, int err)
+{
+	return ours("%s: %s", out->path, strerror(err));
+}
+
+static int output_make(const struct args *args, struct output *out)
 {
 	struct stat st;
-	int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+	const bool exists = !lstat(out->path, &st);
 
-	out->path = args->output ? args->output : DEFAULT_PATH;
-	if (args->output && !stat(out->path, &st)) {
-		if (S_ISDIR(st.st_mode))
-			return ours("%s: %s", out->path, strerror(EISDIR));
-		if (!S_ISREG(st.st_mode)) {
-			out->fd = open(out->path, O_WRONLY | O_CLOEXEC);
-			return out->fd < 0 ? ours("%s: %s", out->path, strerror(errno)) : 0;
-		}
-		if (!args->force)
-			return ours("%s: %s", out->path, "exists; --force overwrites it");
-		if (unlink(out->path))
-			return ours("%s: %s", out->path, strerror(errno));
+	if (exists && !stat(out->path, &st) && S_ISDIR(st.st_mode))
+		return output_failed(out, EISDIR);
+	if (args->output && exists && !S_ISLNK(st.st_mode) && !S_ISREG(st.st_mode)) {
+		out->fd = open(out->path, O_WRONLY | O_CLOEXEC);
+		return out->fd < 0 ? output_failed(out, errno) : 0;
 	}
-	if (!args->output && !rename(DEFAULT_PATH, DEFAULT_PATH ".old"))
-		out->had_older = true;
-	out->fd = open(out->path, flags, 0600);
+	if (args->output && exists && !args->force)
+		return ours("%s: %s", out->path, "exists; --force overwrites it");
+	if (exists) {
+		if (snprintf(out->temp, sizeof(out->temp), "%s.XXXXXX", out->path) >=
+		    (int)sizeof(out->temp))
+			return output_failed(out, ENAMETOOLONG);
+		out->fd = mkostemp(out->temp, O_CLOEXEC);
+	} else {
+		out->fd = open(out->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	}
 	if (out->fd < 0)
-		return ours("%s: %s", out->path, strerror(errno));
+		return output_failed(out, errno);
 	out->ours = true;
-	if (caller->uid != geteuid() && fchown(out->fd, caller->uid, caller->gid))
-		return ours("%s: %s", out->path, strerror(errno));
 	return 0;
 }
 
-static void undo_output(const struct output *out)
+static int output_open(const struct args *args, const struct caller *caller, struct output *out)
+{
+	int ret;
+
+	out->path = args->output ? args->output : DEFAULT_PATH;
+	out->rotates = !args->output;
+	ret = output_make(args, out);
+	if (!ret && out->ours &&
+	    (fchmod(out->fd, 0600) ||
+	     (caller->uid != geteuid() && fchown(out->fd, caller->uid, caller->gid))))
+		ret = output_failed(out, errno);
+	return ret;
+}
+
+/* The VMM runs: the file takes its place. */
+static void output_keep(void *arg)
+{
+	struct output *out = arg;
+
+	if (!out->temp[0])
+		return;
+	if (out->rotates)
+		rename(DEFAULT_PATH, DEFAULT_PATH ".old");
+	if (rename(out->temp, out->path))
+		record_say("%s: %s; the trace is %s", out->path, strerror(errno), out->temp);
+	out->temp[0] = '\0';
+}
+
+static void output_undo(const struct output *out)
 {
 	if (out->ours)
-		unlink(out->path);
-	if (out->had_older)
-		rename(DEFAULT_PATH ".old", DEFAULT_PATH);
+		unlink(out->temp[0] ? out->temp : out->path);
+}
+
+/* A descriptor among the first three that is closed must not become the trace's: what is printed
+ * would go there. The VMM gets it closed, as it was. */
+static void hold_std_fds(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
+			return;
 }
 
 int cmd_record(int argc, char **argv)
@@ -237,6 +276,7 @@ int cmd_record(int argc, char **argv)
 	char path[4096];
 	int ret;
 
+	hold_std_fds();
 	switch (options_parse(argc, argv, &args, &operands)) {
 	case OPTIONS_OK:
 		break;
@@ -270,9 +310,9 @@ int cmd_record(int argc, char **argv)
 		ret = ret == -ENOENT ? 127 : 126;
 	}
 	if (!ret)
-		ret = open_output(&args, &opts.caller, &out);
+		ret = output_open(&args, &opts.caller, &out);
 	if (ret) {
-		undo_output(&out);
+		output_undo(&out);
 		return ret;
 	}
 	for (unsigned i = 0; i < args.without.n; i++)
@@ -284,9 +324,11 @@ int cmd_record(int argc, char **argv)
 	opts.without = without;
 	opts.out_path = out.path;
 	opts.out_fd = out.fd;
+	opts.started = output_keep;
+	opts.started_arg = &out;
 	ret = record_run(&opts, &never_ran);
 	if (never_ran)
-		undo_output(&out);
+		output_undo(&out);
 	trigger_free(&opts.from);
 	trigger_free(&opts.until);
 	return ret;

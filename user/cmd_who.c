@@ -40,6 +40,14 @@ static bool no_answer(const struct answer *a)
 	return a->verdict == VERDICT_UNKNOWN || a->verdict == VERDICT_LOST;
 }
 
+/* A code of a newer version, or of a hostile trace, has no name here. */
+static const char *why_text(enum why why)
+{
+	const char *name = why_name(why);
+
+	return name ? name : "unknown";
+}
+
 static struct view_write run_write(const struct run *run, const struct answer *a)
 {
 	return (struct view_write){a->write, run->gpa, run->end, a->bytes, a->old};
@@ -70,7 +78,7 @@ static void answer_json(const struct printer *s, const struct run *run, unsigned
 	if (rank)
 		json_u64(&j, "rank", rank + 1);
 	if (a->why != WHY_NONE)
-		json_str(&j, "why", why_name(a->why));
+		json_str(&j, "why", why_text(a->why));
 	if (a->detail[0])
 		json_str(&j, "detail", a->detail);
 	if (a->verdict == VERDICT_LOST)
@@ -148,7 +156,7 @@ static void answer_text(const struct printer *s, const struct run *run, unsigned
 	printf("  %s%s%s", tint(&s->view, verdict_tint(a->verdict)), verdict_name(a->verdict),
 	       TINT_OFF(&s->view));
 	if (a->why != WHY_NONE)
-		printf(" %s", why_name(a->why));
+		printf(" %s", why_text(a->why));
 	putchar('\n');
 	if (a->detail[0])
 		printf("    %s\n", a->detail);

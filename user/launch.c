@@ -130,6 +130,7 @@ static void child(const struct launch_opts *opts, const char *path, int go_fd, i
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	err = opts->as ? become(opts->as) : 0;
 	if (!err)
 		err = preload(opts);

@@ -11,10 +11,9 @@
 
 /* process_vm_readv(2) and /proc/PID/exe of another user's process; kill(2) of one. */
 static const cap_value_t to_read[] = {CAP_SYS_PTRACE, CAP_KILL};
-/* BPF links; uprobe perf events, for which perf_uprobe_event_init() still asks CAP_SYS_ADMIN; opening
- * the VMM's executable. */
-static const cap_value_t to_attach[] = {CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN,
-					 CAP_DAC_READ_SEARCH};
+/* BPF links; uprobe perf events, for which perf_uprobe_event_init() still asks CAP_SYS_ADMIN;
+ * opening the VMM's executable. */
+static const cap_value_t to_attach[] = {CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 

@@ -107,6 +107,7 @@ int record_take(void *arg, const struct event *ev)
 {
 	struct record *r = arg;
 
+	r->line_open = console_line_open(r->line_open, ev);
 	if (!r->from_hit && trigger_event(&r->opts->from, ev))
 		begin(r, ev->t_ns);
 	if (r->from_hit && r->until_ns == UINT64_MAX && trigger_event(&r->opts->until, ev))
@@ -149,19 +150,26 @@ void record_drain(struct record *r)
 }
 
 /* Recording ends while the VM runs on: nothing of ours stays in its way. */
-static void finish_sources(struct record *r, bool vmm_alive)
+static void release_vmm(struct record *r)
+{
+	if (!r->npages)
+		return;
+	if (r->from_hit && !r->write_err)
+		record_look(r, CONTENT_WHY_MARK);
+	record_agent_command(r, AGENT_DISARM);
+}
+
+static void finish_sources(struct record *r)
 {
 	if (r->over)
 		return;
-	if (vmm_alive && r->npages && r->from_hit && !r->write_err)
-		record_look(r, CONTENT_WHY_MARK);
-	if (vmm_alive && r->npages)
-		record_agent_command(r, AGENT_DISARM);
 	record_drain(r);
+	/* Detaching takes its time, a tenth of a second a probe, which is no part of the recording.
+	 */
+	r->ended_ns = r->until_ns < record_now(r) ? r->until_ns : record_now(r);
 	source_bpf_detach(r->bpf);
 	record_drain(r);
 	source_bpf_losses(r->bpf, take_from_ring, r);
-	r->ended_ns = r->until_ns < record_now(r) ? r->until_ns : record_now(r);
 	r->over = true;
 }
 
@@ -221,14 +229,15 @@ static bool ended(const struct record *r)
 
 static void until_reached(struct record *r)
 {
-	finish_sources(r, true);
-	finish_file(r);
-	if (!r->opts->quiet)
-		record_summary(r);
+	release_vmm(r);
 	if (r->opts->then == THEN_KILL)
 		kill(r->vmm ? r->vmm : r->child.pid, SIGTERM);
 	else if (r->opts->then == THEN_PAUSE)
 		kill(r->vmm ? r->vmm : r->child.pid, SIGSTOP);
+	finish_sources(r);
+	finish_file(r);
+	if (!r->opts->quiet)
+		record_summary(r);
 }
 
 static void loop(struct record *r, int signal_fd)
@@ -250,10 +259,12 @@ static void loop(struct record *r, int signal_fd)
 			if (r->until_ns == UINT64_MAX && trigger_time(&r->opts->until, t_ns))
 				r->until_ns = t_ns;
 			flush(r, t_ns > SETTLE_NS ? t_ns - SETTLE_NS : 0);
-			if (r->write_err)
-				finish_sources(r, true);
-			else if (r->until_ns != UINT64_MAX)
+			if (r->write_err) {
+				release_vmm(r);
+				finish_sources(r);
+			} else if (r->until_ns != UINT64_MAX) {
 				until_reached(r);
+			}
 		}
 		poll(fds, 2, r->over ? 100 : r->kept != before ? POLL_BUSY_MS : POLL_IDLE_MS);
 		before = r->kept;
@@ -416,7 +427,6 @@ static int run(struct record *r, bool *never_ran)
 	if (merge_open(&r->merge))
 		return EXIT_OURS;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGINT);
@@ -431,10 +441,12 @@ static int run(struct record *r, bool *never_ran)
 	ret = start_vmm(r, no_preload);
 	if (!ret) {
 		*never_ran = false;
+		if (r->opts->started)
+			r->opts->started(r->opts->started_arg);
 		privileges_keep(no_preload ? PRIVILEGES_READ : PRIVILEGES_ATTACH);
 		loop(r, fd);
 		record_agent_messages(r);
-		finish_sources(r, false);
+		finish_sources(r);
 		if (r->until_ns == UINT64_MAX || r->write_err)
 			finish_file(r);
 		if (!r->opts->quiet && (r->until_ns == UINT64_MAX || r->write_err))
@@ -464,6 +476,7 @@ int record_run(struct record_opts *opts, bool *never_ran)
 	r->from_ns = r->from_hit ? 0 : UINT64_MAX;
 	round_out(r);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	err = writer_open(&r->writer, opts->out_fd, &wopts);
 	if (err) {
 		record_say("%s: %s", opts->out_path, strerror(-err));

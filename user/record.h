@@ -32,6 +32,8 @@ struct record_opts {
 	const struct caller *run_as; /* NULL: as ourselves */
 	const char *out_path;	     /* for messages */
 	int out_fd;		     /* taken over */
+	void (*started)(void *arg);  /* called once the VMM runs; may be NULL */
+	void *started_arg;
 	bool quiet;
 };
 
@@ -39,7 +41,7 @@ struct record_opts {
  * is set when the VMM was not started: the file can go. */
 int record_run(struct record_opts *opts, bool *never_ran);
 
-/* "vmblame: TEXT" on stderr, on a line of its own even when the guest's console left one open. */
+/* "vmblame: TEXT" on stderr. */
 void record_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

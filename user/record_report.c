@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "formats/desc.h"
 #include "user/record_state.h"
@@ -99,6 +100,7 @@ static void tell_probes(struct record *r)
 void record_outcome(struct record *r)
 {
 	struct counters counters;
+	u64 unreplayed;
 	char text[32];
 
 	tell_probes(r);
@@ -112,6 +114,14 @@ void record_outcome(struct record *r)
 #undef COUNTER_META
 	snprintf(text, sizeof(text), "%" PRIu64, r->stores);
 	writer_meta(r->writer, "count.stores", text);
+	unreplayed = __atomic_load_n(&link_shared(r->link)->unreplayed, __ATOMIC_RELAXED);
+	if (unreplayed) {
+		snprintf(text, sizeof(text), "%" PRIu64, unreplayed);
+		writer_meta(r->writer, "count.unreplayed", text);
+		record_say(
+			"%s stores that KVM dropped could not be done for it: the guest may suffer",
+			text);
+	}
 }
 
 static const char *size_text(u64 bytes, char *buf, size_t size)
@@ -168,6 +178,8 @@ void record_summary(struct record *r)
 	const struct writer_stats *stats = writer_stats(r->writer);
 	char size[32], each[48] = "", stores[48] = "";
 
+	if (r->line_open && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO))
+		fputc('\n', stderr);
 	if (!r->vmm)
 		record_say("the VMM made no KVM virtual machine that could be observed");
 	if (stats->events)

@@ -36,6 +36,7 @@ struct record {
 	pid_t vmm;		/* the process that made the VM; 0 before */
 	bool from_hit;		/* recording proper has begun */
 	bool over;		/* it has ended: sources detached */
+	bool line_open;		/* the guest's console is in the middle of a line */
 	bool refused;		/* the VM cannot be watched */
 	bool child_gone, vmm_gone;
 	int child_status, vmm_status; /* of waitpid() */

@@ -340,6 +340,9 @@ int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
 		a->how = PROBE_HOW_UPROBE;
 		a->slow = !elfsym_cheap(syms[i].first);
 	}
+	/* A boot that is not counted is not known, rather than the first. */
+	if (find_attached(s, "machine__qemu_system_reset")->how <= PROBE_HOW_OFF)
+		s->skel->bss->boot = BOOT_UNKNOWN;
 	return 0;
 }
 

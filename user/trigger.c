@@ -5,10 +5,10 @@
 #include "user/trigger.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "user/range.h"
 
 /* 8250 ports of a PC, Bochs' and QEMU's debug consoles. */
 static const u16 console_ports[] = {0x3f8, 0x2f8, 0x3e8, 0x2e8, 0xe9, 0x402};
@@ -21,8 +21,6 @@ static int fail(char *err, size_t err_size, const char *text, const char *why)
 
 int trigger_parse(struct trigger *t, const char *text, char *err, size_t err_size)
 {
-	char *end;
-	double seconds;
 	int ret;
 
 	memset(t, 0, sizeof(*t));
@@ -49,14 +47,9 @@ int trigger_parse(struct trigger *t, const char *text, char *err, size_t err_siz
 	}
 	if (!strcmp(text, "panic") || !strncmp(text, "pc:", 3) || !strncmp(text, "mark:", 5))
 		return fail(err, err_size, text, "this version cannot wait for that");
-	errno = 0;
-	seconds = strtod(text, &end);
-	if (!strcmp(end, "s"))
-		end++;
-	if (end == text || *end || errno || !isfinite(seconds) || seconds < 0 || seconds > 1e9)
+	if (duration_parse(text, &t->t_ns))
 		return fail(err, err_size, text, "expected SECONDS, reset, exit or console:REGEX");
 	t->kind = TRIGGER_TIME;
-	t->t_ns = (u64)(seconds * 1e9);
 	return 0;
 }
 
@@ -88,18 +81,35 @@ static bool console_byte(struct trigger *t, u8 byte)
 	return !regexec(&t->regex, t->line, 0, NULL, 0);
 }
 
-bool trigger_event(struct trigger *t, const struct event *ev)
+/* The bytes that an event writes to a console; NULL when it does no such thing. */
+static const struct event_pio *console_write(const struct event *ev)
 {
 	const struct event_pio *pio = (const struct event_pio *)ev;
+
+	if (ev->kind != EVENT_pio || !pio->write || pio->size != 1 || !pio->len ||
+	    pio->len > sizeof(pio->bytes) || !is_console(pio->port))
+		return NULL;
+	return pio;
+}
+
+bool console_line_open(bool open, const struct event *ev)
+{
+	const struct event_pio *pio = console_write(ev);
+
+	return pio ? pio->bytes[pio->len - 1] != '\n' && pio->bytes[pio->len - 1] != '\r' : open;
+}
+
+bool trigger_event(struct trigger *t, const struct event *ev)
+{
+	const struct event_pio *pio = console_write(ev);
 
 	if (t->hit)
 		return false;
 	if (t->kind == TRIGGER_RESET && ev->kind == EVENT_reset)
 		return t->hit = true;
-	if (t->kind != TRIGGER_CONSOLE || ev->kind != EVENT_pio || !pio->write || pio->size != 1 ||
-	    !is_console(pio->port))
+	if (t->kind != TRIGGER_CONSOLE || !pio)
 		return false;
-	for (unsigned i = 0; i < pio->len && i < sizeof(pio->bytes); i++)
+	for (unsigned i = 0; i < pio->len; i++)
 		if (console_byte(t, pio->bytes[i]))
 			return t->hit = true;
 	return false;

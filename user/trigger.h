@@ -21,12 +21,16 @@ struct trigger {
 	unsigned len;
 };
 
-/* SECONDS, `reset`, `exit` or `console:REGEX`. 0, or -EINVAL with a line in err. */
+/* SECONDS (as duration_parse() takes them), `reset`, `exit` or `console:REGEX`. 0, or -EINVAL with
+ * a line in err. */
 int trigger_parse(struct trigger *t, const char *text, char *err, size_t err_size);
 void trigger_free(struct trigger *t);
 
 /* Each returns true when it is this that pulls the trigger; never again after that. */
 bool trigger_event(struct trigger *t, const struct event *ev);
 bool trigger_time(struct trigger *t, u64 now_ns);
+
+/* Whether the guest's console is in the middle of a line after this event, `open` before it. */
+bool console_line_open(bool open, const struct event *ev);
 
 #endif

@@ -50,12 +50,10 @@ while [ $i -lt "$ROUNDS" ]; do
 	[ -s "$tmp/payload" ] || die "trace-cmd recorded nothing of the boot"
 	plain=$(calc "$(stat -c %s "$tmp/payload") / $theirs_n")
 	zstd3=$(calc "$(zstd -3 -q -c "$tmp/payload" | wc -c) / $theirs_n")
-	own=$zstd3
-	if trace-cmd convert -i "$tmp/plain.dat" -o "$tmp/zstd.dat" --compression zstd \
-		>/dev/null 2>&1; then
-		own=$(trace-cmd report --stat "$tmp/zstd.dat" 2>/dev/null |
-			awk -v n="$theirs_n" '/bytes in size/ { b += $1 } END { print b / n }')
-	fi
+	own=$(trace-cmd convert --compression zstd -i "$tmp/plain.dat" -o "$tmp/zstd.dat" 2>&1 |
+		awk -v n="$theirs_n" '/bytes in size \(/ { b += $1 } END { if (b) print b / n }') || :
+	rm -f "$tmp/zstd.dat"
+	own=${own:-$zstd3} # a trace-cmd without compression
 	theirs=$(calc "$zstd3 < $own ? $zstd3 : $own")
 	echo "$theirs" >>"$tmp/theirs"
 	calc "$ours / $theirs" >>"$tmp/ratio"

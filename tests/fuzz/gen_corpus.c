@@ -29,7 +29,7 @@ static void chunk_unpack(struct chunk_head h, const u8 *body)
 	struct span blocks[BLOCKS];
 	const char *why;
 
-	if (chunk_decode(&h, body, &raw, blocks, nblocks, zstd, &why))
+	if (chunk_decode(&h, body, &raw, blocks, nblocks, CHUNK_ALL_BLOCKS, zstd, &why))
 		die(why);
 	buf_put(&made, body, h.pages_bytes);
 	buf_varint(&made, nblocks);

@@ -8,7 +8,7 @@
  * all was right, GUEST_BAD when something was not. Every wait has a deadline; nothing sleeps.
  *
  * A program prints a line "ok NAME" or "FAIL NAME: why" a case; its exit status is 0, 1, or 77 when
- * the host cannot run it. AGENT_SO is the library's path, else it is looked for in build/.
+ * the host cannot run it. AGENT_SO is the library's path, else it is in $B or build/.
  */
 #ifndef VMBLAME_TESTS_AGENT_HARNESS_H
 #define VMBLAME_TESTS_AGENT_HARNESS_H
@@ -97,10 +97,12 @@ __attribute__((format(printf, 2, 3))) static inline void harness_fail(struct har
 static inline const char *harness_agent(void)
 {
 	static char path[4096];
-	const char *so = getenv("AGENT_SO");
+	const char *so = getenv("AGENT_SO"), *build = getenv("B");
+	char beside[4096];
 
-	if (!realpath(so ? so : "build/libvmblame-agent.so", path)) {
-		fprintf(stderr, "no agent library: set AGENT_SO\n");
+	snprintf(beside, sizeof(beside), "%s/libvmblame-agent.so", build ? build : "build");
+	if (!realpath(so ? so : beside, path)) {
+		fprintf(stderr, "%s: no agent library; set AGENT_SO\n", so ? so : beside);
 		exit(77);
 	}
 	return path;

@@ -5,6 +5,7 @@
  *
  *	w	adds 1 to a word at 0x10000 and stores it to the 16 words from there on; says "wrote"
  *	m	says "milestone 42"
+ *	o	says "open" and leaves the line open
  *	r	resets the machine
  *	q	ends QEMU by isa-debug-exit (port 0x501, 2 bytes): exit status 33
  *	^C	says "interrupt"
@@ -35,6 +36,9 @@ read:
 	je quit
 	movw $milestone, %si
 	cmpb $'m', %al
+	je say
+	movw $open, %si
+	cmpb $'o', %al
 	je say
 	movw $interrupt, %si
 	cmpb $3, %al
@@ -81,6 +85,8 @@ say:
 9:	.asciz "wrote\n"
 	.set milestone, 9f - start
 9:	.asciz "milestone 42\n"
+	.set open, 9f - start
+9:	.asciz "open"
 	.set interrupt, 9f - start
 9:	.asciz "interrupt\n"
 

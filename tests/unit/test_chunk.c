@@ -57,13 +57,14 @@ static void test_round_trip(void **state)
 	assert_true(chunk_body_valid(&head, body));
 	assert_int_equal(head.size, chunk.len);
 	assert_true(head.size < 1000);
-	assert_int_equal(chunk_decode(&head, body, &raw, got, 3, dctx, &why), 0);
+	assert_int_equal(chunk_decode(&head, body, &raw, got, 3, CHUNK_ALL_BLOCKS, dctx, &why), 0);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(span_left(&got[i]), blocks[i].len);
 		assert_true(blocks[i].len == 0 ||
 			    memcmp(got[i].p, blocks[i].data, blocks[i].len) == 0);
 	}
-	assert_int_equal(chunk_decode(&head, body, &raw, got, 2, dctx, &why), -EBADMSG);
+	assert_int_equal(chunk_decode(&head, body, &raw, got, 2, CHUNK_ALL_BLOCKS, dctx, &why),
+			 -EBADMSG);
 	buf_free(&raw);
 }
 
@@ -121,7 +122,8 @@ static void test_body_flips(void **state)
 		memcpy(body, chunk.data + sizeof(head), n);
 		body[i] ^= 0xff;
 		assert_false(chunk_body_valid(&head, body));
-		refused += chunk_decode(&head, body, &raw, got, 3, dctx, &why) != 0;
+		refused +=
+			chunk_decode(&head, body, &raw, got, 3, CHUNK_ALL_BLOCKS, dctx, &why) != 0;
 	}
 	assert_true(refused > 10);
 	buf_free(&raw);

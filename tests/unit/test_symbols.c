@@ -15,6 +15,8 @@
 
 extern const char __executable_start[];
 
+int landmark(int x);
+
 __attribute__((noinline)) int landmark(int x)
 {
 	__asm__ volatile("" : "+r"(x));
