@@ -141,7 +141,7 @@ static enum cursor_status lane_load(struct cursor *c, struct lane *l)
 {
 	const struct chunk_info *info = &c->r->chunks[l->chunk];
 	const char *why = "this chunk was damaged when the file was scanned";
-	struct chunk_head h;
+	struct chunk_head h = {0};
 	int err = -EBADMSG;
 
 	l->left = 0;

@@ -98,7 +98,8 @@ static int columns_open(struct decoder *d, unsigned kind, u32 n, u64 ncolumns, s
 	bool has_site = false;
 
 	for (u64 i = 0; i < ncolumns; i++) {
-		struct column_reader extra, *c = i < MODEL_COLUMNS ? &columns[i] : &extra;
+		struct column_reader extra = column_none,
+				     *c = i < MODEL_COLUMNS ? &columns[i] : &extra;
 
 		if (!column_open(c, &fields, n))
 			return bad(d, "a column is malformed");

@@ -126,8 +126,10 @@ void print_event_text(FILE *f, const struct event *ev, u64 seq)
 {
 	const struct event_desc *d = event_desc(ev->kind);
 
-	fprintf(f, "%4" PRIu64 ".%09" PRIu64 " #%" PRIu64 " boot %u", ev->t_ns / 1000000000,
-		ev->t_ns % 1000000000, seq, ev->boot);
+	fprintf(f, "%4" PRIu64 ".%09" PRIu64 " #%" PRIu64, ev->t_ns / 1000000000,
+		ev->t_ns % 1000000000, seq);
+	if (ev->boot != BOOT_UNKNOWN)
+		fprintf(f, " boot %u", ev->boot);
 	if (ev->vcpu != VCPU_NONE)
 		fprintf(f, " vcpu %u", ev->vcpu);
 	if (!d) {
@@ -198,7 +200,8 @@ void print_event_json(FILE *f, const struct event *ev, u64 seq)
 	else
 		json_u64(&j, "event", ev->kind);
 	json_u64(&j, "t_ns", ev->t_ns);
-	json_u64(&j, "boot", ev->boot);
+	if (ev->boot != BOOT_UNKNOWN)
+		json_u64(&j, "boot", ev->boot);
 	json_u64(&j, "tid", ev->tid);
 	json_u64(&j, "tseq", ev->tseq);
 	if (ev->vcpu != VCPU_NONE)

@@ -256,8 +256,8 @@ static int index_read(struct reader *r, u64 off, u64 end)
 	const u64 limit = off;
 
 	while (off < end) {
-		struct chunk_head h;
-		struct span rows, pages;
+		struct chunk_head h = {0};
+		struct span rows = {0}, pages;
 		struct index_row row;
 		struct buf raw = {0};
 		const char *why;

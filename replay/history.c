@@ -238,10 +238,11 @@ static int queue_drain(struct player *p, size_t n)
 static void queued_fill(struct queued *q, u64 gpa, u64 end, const u8 *bytes)
 {
 	const u64 to = end < q->end ? end : q->end;
-	u8 *filled = q->bytes + (q->end - q->gpa);
+	u8 *filled;
 
 	if (!q->bytes || !q->missing)
 		return;
+	filled = q->bytes + (q->end - q->gpa);
 	for (u64 at = gpa > q->gpa ? gpa : q->gpa; at < to; at++) {
 		const u64 i = at - q->gpa;
 

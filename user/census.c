@@ -90,7 +90,7 @@ static int event_count(struct census *c, const struct state *s, const struct eve
 	if (ev->kind >= EVENT_MAX || !event_desc(ev->kind))
 		return 0;
 	c->kinds[ev->kind]++;
-	if (ev->boot >= c->boots)
+	if (ev->boot != BOOT_UNKNOWN && ev->boot >= c->boots)
 		c->boots = (u64)ev->boot + 1;
 	if (ev->kind == EVENT_mmio) {
 		mmio_count(c, s, (const struct event_mmio *)ev, seq);

@@ -22,7 +22,7 @@
 #include "user/privileges.h"
 #include "user/record_state.h"
 
-#define SEAL_NS	     1000000000ull
+#define SEAL_NS	     2000000000ull
 #define POLL_BUSY_MS 2
 #define POLL_IDLE_MS 20
 

@@ -134,7 +134,8 @@ void view_json(struct json *j, const struct view *view, const struct view_write 
 
 	json_u64(j, "seq", w->at.seq);
 	json_u64(j, "t_ns", w->at.t_ns);
-	json_u64(j, "boot", w->ev.h.boot);
+	if (w->ev.h.boot != BOOT_UNKNOWN)
+		json_u64(j, "boot", w->ev.h.boot);
 	json_hex(j, "gpa", v->gpa);
 	json_u64(j, "len", v->end - v->gpa);
 	if (clipped) {
@@ -163,8 +164,11 @@ void view_line(FILE *f, const struct view *view, const struct view_write *v)
 	char time[40], actor[320];
 
 	view_actor(view, w, actor, sizeof(actor));
-	fprintf(f, "%s  #%llu  boot %u  0x%llx+%llu  ", view_time(w->at.t_ns, time, sizeof(time)),
-		(unsigned long long)w->at.seq, w->ev.h.boot, (unsigned long long)v->gpa,
+	fprintf(f, "%s  #%llu  ", view_time(w->at.t_ns, time, sizeof(time)),
+		(unsigned long long)w->at.seq);
+	if (w->ev.h.boot != BOOT_UNKNOWN)
+		fprintf(f, "boot %u  ", w->ev.h.boot);
+	fprintf(f, "0x%llx+%llu  ", (unsigned long long)v->gpa,
 		(unsigned long long)(v->end - v->gpa));
 	if (v->old) {
 		view_bytes(f, v->old, v->end - v->gpa, 16);
@@ -252,9 +256,11 @@ void view_paragraph(FILE *f, const struct view *view, const struct view_write *v
 		view_bytes(f, v->bytes, v->end - v->gpa, 32);
 	else
 		fputs("not captured", f);
-	fprintf(f, "\n    when        %s, event #%llu, boot %u\n",
-		view_time(w->at.t_ns, time, sizeof(time)), (unsigned long long)w->at.seq,
-		w->ev.h.boot);
+	fprintf(f, "\n    when        %s, event #%llu", view_time(w->at.t_ns, time, sizeof(time)),
+		(unsigned long long)w->at.seq);
+	if (w->ev.h.boot != BOOT_UNKNOWN)
+		fprintf(f, ", boot %u", w->ev.h.boot);
+	fputc('\n', f);
 	if (w->origin == ORIGIN_VCPU)
 		vcpu_paragraph(f, view, &w->ev.mmio);
 	else
