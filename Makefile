@@ -26,7 +26,7 @@ endif
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now $(LDFLAGS) $(EXTRA_CFLAGS)
 
 FORMATS_LIBS := -lzstd -lxxhash -lroaring
-USER_LIBS    := -lbpf -ldw -lelf -lcap -lZydis -ljansson $(FORMATS_LIBS) -lpthread
+USER_LIBS    := -lbpf -ldw -lelf -lcap -lZydis $(FORMATS_LIBS) -lpthread
 
 formats_src := $(wildcard formats/*.c)
 replay_src  := $(wildcard replay/*.c)
@@ -68,6 +68,8 @@ $(B)/%.o: %.c
 # BPF: all groups of probes are one object, and that the skeleton.
 $(B)/gen/vmlinux.h:
 	@mkdir -p $(@D)
+	@test -r /sys/kernel/btf/vmlinux || { echo "vmblame: no /sys/kernel/btf/vmlinux: the BPF programs are \
+	built from the running kernel's BTF (CONFIG_DEBUG_INFO_BTF)" >&2; exit 1; }
 	$(BPFTOOL) btf dump file /sys/kernel/btf/vmlinux format c > $@
 $(B)/gen/vmblame.bpf.o: bpf/vmblame.bpf.c $(wildcard bpf/*.h) formats/event.h formats/events.def \
 		user/agent.h $(B)/gen/vmlinux.h

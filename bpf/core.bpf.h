@@ -25,7 +25,7 @@ const volatile u32 nplaces;	    /* of one CPU: a power of two */
 u32 boot;
 u64 vms[MAX_VMS];
 struct counters counters;
-struct loss losses[MAX_RINGS];
+struct loss losses[MAX_LOSSES];
 struct ring_pos pos[MAX_RINGS];
 struct ram_slot slots[MAX_SLOTS];
 
@@ -98,6 +98,43 @@ struct {
 
 #define COUNT(name) __sync_fetch_and_add(&counters.name, 1)
 
+/* Tracepoints run with preemption off, uprobes do not: each have a loss of their own on a CPU, so
+ * that they cannot tear the other's span. */
+static __always_inline u32 loss_of_tracepoint(void)
+{
+	return bpf_get_smp_processor_id() & (MAX_RINGS - 1);
+}
+
+static __always_inline u32 loss_of_uprobe(void)
+{
+	return MAX_RINGS + loss_of_tracepoint();
+}
+
+/* An event did not fit: count it, widen the span of what was lost. Events that tell of no writer
+ * (ORIGIN_NONE) have no span of addresses; for the others gpa_end 0 means that any could be meant.
+ */
+static __noinline int lose(u32 index, u64 t_ns, u64 gpa, u64 gpa_end, u32 origin)
+{
+	struct loss *loss = &losses[index & (MAX_LOSSES - 1)];
+	bool first = !(loss->origins & ~(1ull << ORIGIN_NONE));
+
+	if (!loss->count || t_ns < loss->t0_ns)
+		loss->t0_ns = t_ns;
+	if (t_ns > loss->t1_ns)
+		loss->t1_ns = t_ns;
+	if (origin != ORIGIN_NONE) {
+		if (first || gpa < loss->gpa)
+			loss->gpa = gpa;
+		if (first || (loss->gpa_end && (!gpa_end || gpa_end > loss->gpa_end)))
+			loss->gpa_end = gpa_end;
+		if (!loss->gpa_end)
+			loss->gpa = 0;
+	}
+	loss->origins |= 1u << origin;
+	__sync_fetch_and_add(&loss->count, 1);
+	return 0;
+}
+
 /* The first event of a thread: NULL when its process is not one of ours. */
 static __noinline struct thread *thread_make(struct task_struct *task)
 {
@@ -110,6 +147,8 @@ static __noinline struct thread *thread_make(struct task_struct *task)
 	th = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!th) {
 		COUNT(no_thread);
+		lose(loss_of_uprobe(), bpf_ktime_get_ns(), 0, 0, ORIGIN_VCPU);
+		lose(loss_of_uprobe(), bpf_ktime_get_ns(), 0, 0, ORIGIN_VIRTQUEUE);
 		return NULL;
 	}
 	th->vcpu_id = VCPU_NONE;
@@ -148,6 +187,7 @@ static __noinline int thread_learn(struct thread *th, u32 fd)
 	fds = BPF_CORE_READ(task, files, fdt, fd);
 	if (bpf_probe_read_kernel(&file, sizeof(file), fds + fd) || !file) {
 		COUNT(bad_read);
+		lose(loss_of_tracepoint(), bpf_ktime_get_ns(), 0, 0, ORIGIN_VCPU);
 		return -1;
 	}
 	vcpu = BPF_CORE_READ(file, private_data);
@@ -187,36 +227,6 @@ static __always_inline struct thread *thread_get_vcpu(void)
 	return th->vm == only_vm ? th : NULL;
 }
 
-static __always_inline struct loss *loss_of(u32 cpu)
-{
-	return &losses[cpu & (MAX_RINGS - 1)];
-}
-
-/* An event did not fit: count it, widen the span of what was lost. Events that tell of no writer
- * (ORIGIN_NONE) have no span of addresses; for the others gpa_end 0 means that any could be meant.
- */
-static __noinline int lose(u32 cpu, u64 t_ns, u64 gpa, u64 gpa_end, u32 origin)
-{
-	struct loss *loss = loss_of(cpu);
-	bool first = !(loss->origins & ~(1ull << ORIGIN_NONE));
-
-	if (!loss->count || t_ns < loss->t0_ns)
-		loss->t0_ns = t_ns;
-	if (t_ns > loss->t1_ns)
-		loss->t1_ns = t_ns;
-	if (origin != ORIGIN_NONE) {
-		if (first || gpa < loss->gpa)
-			loss->gpa = gpa;
-		if (first || (loss->gpa_end && (!gpa_end || gpa_end > loss->gpa_end)))
-			loss->gpa_end = gpa_end;
-		if (!loss->gpa_end)
-			loss->gpa = 0;
-	}
-	loss->origins |= 1u << origin;
-	__sync_fetch_and_add(&loss->count, 1);
-	return 0;
-}
-
 static __always_inline void stamp(struct event *h, struct thread *th, u16 kind, u64 t_ns)
 {
 	h->t_ns = t_ns;
@@ -228,9 +238,9 @@ static __always_inline void stamp(struct event *h, struct thread *th, u16 kind, 
 }
 
 /* Before the first event that fits again: what was lost since the last one. */
-static __noinline int tell_loss(void *ring, u32 cpu, struct thread *th)
+static __noinline int tell_loss(void *ring, u32 index, struct thread *th)
 {
-	struct loss *loss = loss_of(cpu);
+	struct loss *loss = &losses[index & (MAX_LOSSES - 1)];
 	struct event_lost *e;
 
 	if (!ring || !th)
@@ -239,7 +249,7 @@ static __noinline int tell_loss(void *ring, u32 cpu, struct thread *th)
 	if (!e)
 		return 0;
 	__builtin_memset(e, 0, sizeof(*e));
-	e->ring = cpu;
+	e->ring = index & (MAX_RINGS - 1);
 	e->count = __sync_lock_test_and_set(&loss->count, 0);
 	e->t0_ns = loss->t0_ns;
 	e->t1_ns = loss->t1_ns;
@@ -255,32 +265,32 @@ static __noinline int tell_loss(void *ring, u32 cpu, struct thread *th)
 }
 
 /*
- * Room for an event of `size` bytes in this CPU's ring, or NULL (then it is counted as lost, with
- * the addresses and the class of writer that it would have told of). Not zeroed.
+ * For uprobes: room for an event of `size` bytes in this CPU's ring, or NULL (then it is counted as
+ * lost, with the addresses and the class of writer that it would have told of). Not zeroed.
  */
 static __always_inline void *reserve(struct thread *th, u64 size, u64 t_ns, u64 gpa, u64 gpa_end,
 				     u32 origin)
 {
-	u32 cpu = bpf_get_smp_processor_id();
+	u32 cpu = bpf_get_smp_processor_id(), index = loss_of_uprobe();
 	void *ring = bpf_map_lookup_elem(&rings, &cpu);
 	void *e = NULL;
 
 	th->seq++;
 	if (ring) {
-		if (loss_of(cpu)->count)
-			tell_loss(ring, cpu, th);
+		if (losses[index].count)
+			tell_loss(ring, index, th);
 		e = bpf_ringbuf_reserve(ring, size, 0);
 	}
 	if (!e)
-		lose(cpu, t_ns, gpa, gpa_end, origin);
+		lose(index, t_ns, gpa, gpa_end, origin);
 	return e;
 }
 
-/* A place for an access of a vCPU, or NULL; as reserve() in all else. */
+/* For tracepoints: a place for an access of a vCPU, or NULL; as reserve() in all else. */
 static __always_inline struct place *place_reserve(struct thread *th, u64 t_ns, u64 gpa,
 						   u64 gpa_end, u32 origin)
 {
-	u32 cpu = bpf_get_smp_processor_id() & (MAX_RINGS - 1), at;
+	u32 cpu = loss_of_tracepoint(), at;
 	struct ring_pos *p = &pos[cpu];
 	struct place *place;
 	u64 n;
@@ -295,8 +305,10 @@ static __always_inline struct place *place_reserve(struct thread *th, u64 t_ns, 
 	n = __sync_fetch_and_add(&p->head, 1);
 	at = cpu * nplaces + (n & (nplaces - 1));
 	place = bpf_map_lookup_elem(&places, &at);
-	if (!place)
+	if (!place) {
+		lose(cpu, t_ns, gpa, gpa_end, origin);
 		return NULL;
+	}
 	place->commit = n; /* not yet n + 1 */
 	return place;
 }

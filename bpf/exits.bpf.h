@@ -71,11 +71,10 @@ __noinline int hold(struct thread *th, u64 gpa, u32 len, u64 val)
 	if (n >= MAX_REQUESTS) {
 		COUNT(too_many_requests);
 		th->seq++;
-		lose(bpf_get_smp_processor_id(), bpf_ktime_get_ns(), gpa, gpa + len, ORIGIN_VCPU);
+		lose(loss_of_tracepoint(), bpf_ktime_get_ns(), gpa, gpa + len, ORIGIN_VCPU);
 		return 0;
 	}
 	if (!n) {
-		th->held.h.t_ns = bpf_ktime_get_ns();
 		FILL_VCPU(th, &th->held, true);
 		th->held.nret = walk_stack(th, &th->held);
 	}
@@ -100,8 +99,13 @@ int BPF_PROG(exits__kvm_mmio, int type, int len, u64 gpa, void *val)
 	th = thread_get_vcpu();
 	if (!th || len <= 0)
 		return 0;
-	if (len > 16)
+	/* Wider than what an event holds: what is beyond is told as lost. */
+	if (len > 16) {
+		if (type == KVM_MMIO_WRITE)
+			lose(loss_of_tracepoint(), bpf_ktime_get_ns(), gpa + 16, gpa + len,
+			     ORIGIN_VCPU);
 		len = 16;
+	}
 	if (type == KVM_MMIO_WRITE && confirm_stores && in_watch(gpa, gpa + len)) {
 		hold(th, gpa, len, (u64)val);
 		return 0;
@@ -135,15 +139,15 @@ __noinline int supersede(struct thread *th, u32 i)
 	if (!th)
 		return 0;
 	id = th->vcpu_id;
+	req = &th->req[i & (MAX_REQUESTS - 1)];
 	d = bpf_map_lookup_elem(&dropped, &id);
-	if (!d)
-		return 0;
-	n = d->n;
-	if (n >= 16) {
+	n = d ? d->n : MAX_REQUESTS;
+	if (!d || n >= MAX_REQUESTS) {
 		COUNT(too_many_requests);
+		lose(loss_of_tracepoint(), th->held.h.t_ns, req->gpa, req->gpa + req->len,
+		     ORIGIN_VCPU);
 		return 0;
 	}
-	req = &th->req[i & (MAX_REQUESTS - 1)];
 	d->store[n & 15].gpa = req->gpa;
 	d->store[n & 15].len = req->len;
 	__builtin_memcpy(d->store[n & 15].bytes, req->bytes, 16);
@@ -169,6 +173,8 @@ int BPF_PROG(exits__kvm_userspace_exit, u32 reason, int err)
 		COUNT(retried);
 		return 0;
 	}
+	/* The VMM does them now, hence not before what devices wrote since they were asked for. */
+	th->held.h.t_ns = bpf_ktime_get_ns();
 	/* The last store's fragments are those that exit; what came before was dropped. */
 	vcpu = (void *)th->vcpu;
 	done = BPF_CORE_READ(vcpu, mmio_nr_fragments);

@@ -8,7 +8,8 @@
 #include "../formats/event.h"
 
 #define MAX_WATCH    64
-#define MAX_RINGS    512 /* a power of two; one ring a CPU */
+#define MAX_RINGS    512	     /* a power of two; one ring a CPU */
+#define MAX_LOSSES   (2 * MAX_RINGS) /* of tracepoints, then of uprobes; by CPU */
 #define MAX_VMS	     8
 #define MAX_SLOTS    64
 #define MAX_REQUESTS 16

@@ -117,6 +117,8 @@ static __always_inline bool segment_read(struct segments *s, u32 i)
 	if (bpf_probe_read_user(&s->gpa, 8, (void *)(s->addr + 8ull * i)) ||
 	    bpf_probe_read_user(iov, sizeof(iov), (void *)(s->sg + 16ull * i))) {
 		COUNT(bad_read);
+		if (s->write)
+			lose(loss_of_uprobe(), s->t_ns, 0, 0, ORIGIN_VIRTQUEUE);
 		return false;
 	}
 	s->hva = iov[0];
@@ -359,8 +361,12 @@ static __always_inline int complete(u64 vq, u64 elem, u32 len)
 	struct virtio_queue_ref *q;
 	u64 *req;
 
-	if (!th || element_read(&el, elem))
+	if (!th)
 		return 0;
+	if (element_read(&el, elem)) {
+		lose(loss_of_uprobe(), bpf_ktime_get_ns(), 0, 0, ORIGIN_VIRTQUEUE);
+		return 0;
+	}
 	q = bpf_map_lookup_elem(&queues, &vq);
 	req = bpf_map_lookup_elem(&requests, &elem);
 	s.th = th;

@@ -123,6 +123,8 @@ static int columns_open(struct decoder *d, unsigned kind, u32 n, u64 ncolumns, s
 		return -ENOMEM;
 	const struct model_plan *plan = &kr->model.plan;
 
+	if (plan->desc && plan->site < 0 && has_site)
+		return bad(d, "a site column is out of place");
 	kr->ncolumns = ncolumns < plan->ncolumns ? (u32)ncolumns : plan->ncolumns;
 	kr->site = site;
 	kr->at = 0;

@@ -228,6 +228,13 @@ int reader_metas(struct reader *r, u64 off, u32 size)
 	return 0;
 }
 
+int reader_unknown_stream(struct reader *r, u64 off)
+{
+	r->info.damaged = true;
+	reader_complain(r, off, "a chunk of a stream that there is not");
+	return 0;
+}
+
 static int row_add(struct reader *r, const struct index_row *row, struct span pages)
 {
 	const struct chunk_info info = {
@@ -244,8 +251,10 @@ static int row_add(struct reader *r, const struct index_row *row, struct span pa
 
 	if (row->type == CHUNK_META)
 		return reader_metas(r, row->off, row->size);
-	if (row->type != CHUNK_EVENTS || row->stream >= STREAM_MAX)
+	if (row->type != CHUNK_EVENTS)
 		return 0; /* of a later version */
+	if (row->stream >= STREAM_MAX)
+		return reader_unknown_stream(r, row->off);
 	return reader_add(r, &info, pages);
 }
 

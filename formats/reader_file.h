@@ -55,6 +55,8 @@ int reader_chunk(const struct reader *r, u64 off, u32 size, struct buf *to, stru
 int reader_add(struct reader *r, const struct chunk_info *info, struct span pages);
 
 /* Takes the facts of the meta chunk at off. */
+/* A new stream needs a feature bit: without one this is damage, and said. 0. */
+int reader_unknown_stream(struct reader *r, u64 off);
 int reader_metas(struct reader *r, u64 off, u32 size);
 
 /* Whether a chunk may hold events that touch [gpa,end). */

@@ -74,8 +74,10 @@ static int chunk_found(struct reader *r, const struct chunk_head *h, bool damage
 
 	if (h->type == CHUNK_META && !damaged)
 		return reader_metas(r, h->off, h->size);
-	if (h->type != CHUNK_EVENTS || h->stream >= STREAM_MAX)
+	if (h->type != CHUNK_EVENTS)
 		return 0;
+	if (h->stream >= STREAM_MAX)
+		return reader_unknown_stream(r, h->off);
 	return reader_add(r, &info, damaged ? span_of("", 0) : chunk_pages(h, r->chunk.data));
 }
 

@@ -1,16 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Installs the Debian packages that are missing: for the build, and with "test" for the tests too.
+# Installs the Debian packages that are missing: for the build and the demo; with "test" for the tests
+# too, with "bench" for what we are measured against.
 set -eu
 
 build="gcc libc6-dev make clang bpftool libbpf-dev libelf-dev libdw-dev libzstd-dev libxxhash-dev
-libroaring-dev libcap-dev libzydis-dev libjansson-dev linux-libc-dev"
+libroaring-dev libcap-dev libzydis-dev linux-libc-dev"
 demo="qemu-system-x86 seabios"
-test="libcmocka-dev clang-format cppcheck libclang-rt-14-dev python3 python3-zstandard
-python3-xxhash trace-cmd linux-perf bpftrace zstd binutils util-linux procps sudo mandoc"
+test="libcmocka-dev libjansson-dev clang-format cppcheck libclang-rt-14-dev python3 python3-zstandard
+python3-xxhash binutils util-linux procps sudo mandoc"
+bench="trace-cmd linux-perf bpftrace zstd time util-linux"
 
 wanted="$build $demo"
-[ "${1-}" = test ] && wanted="$wanted $test"
+for set in "$@"; do
+	case $set in
+	test) wanted="$wanted $test" ;;
+	bench) wanted="$wanted $bench" ;;
+	esac
+done
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
 	echo "vmblame needs what these Debian packages hold:" $wanted

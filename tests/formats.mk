@@ -3,7 +3,9 @@
 
 # Programs that tests/run.sh runs; those that are scripts depend on what they need.
 format_tests := $(B)/tests/corrupt/test_corrupt tests/golden/run.sh
+format_tests += tests/golden/decoder.sh
 tests/golden/run.sh: $(B)/tests/gen/dump_trace $(B)/tests/gen/gen_events
+tests/golden/decoder.sh: $(B)/tests/gen/gen_synthetic
 
 $(B)/tests/gen/%: tests/gen/%.c $(B)/libformats.a
 	@mkdir -p $(@D)

@@ -14,7 +14,7 @@ trap 'rm -f "$log"' EXIT
 for program in "$@"; do
 	start=$(date +%s)
 	# A test that hangs is a failure, not a CI that hangs.
-	timeout -k 10 "${TEST_TIMEOUT:-900}" "$program" >"$log" 2>&1 </dev/null
+	timeout -k 10 "${TEST_TIMEOUT:-1500}" "$program" >"$log" 2>&1 </dev/null
 	status=$?
 	s=$(grep -cE '^ok .*# SKIP' "$log")
 	p=$(grep -cE '^ok ' "$log")

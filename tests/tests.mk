@@ -18,7 +18,7 @@ agent_objects := $(filter-out $(B)/agent/user/agent.o,$(agent_obj))
 
 $(T)/unit/%: $(B)/tests/unit/%.o $(B)/libuser.a $(B)/libreplay.a $(B)/libformats.a $(agent_objects)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(USER_LIBS) -lcmocka
+	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(USER_LIBS) -lcmocka -ljansson
 $(T)/live/%: $(B)/tests/live/%.o $(B)/libuser.a $(B)/libformats.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(USER_LIBS)

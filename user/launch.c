@@ -19,28 +19,43 @@
 
 #include "user/agent.h"
 
+/* An id from the environment, which only root may have set. */
+static bool id_from_env(const char *name, unsigned *id)
+{
+	const char *text = getenv(name);
+	unsigned long n;
+	char *end;
+
+	if (!text || *text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	if (*end || errno || n >= UINT_MAX)
+		return false;
+	*id = (unsigned)n;
+	return true;
+}
+
 void caller_find(struct caller *c)
 {
-	const char *sudo = getenv("SUDO_UID");
+	const char *doas = getenv("DOAS_USER");
 	const struct passwd *pw;
-	char *end;
-	unsigned long uid;
+	unsigned id;
 
-	c->uid = getuid();
-	c->gid = getgid();
-	c->name[0] = '\0';
-	if (!geteuid() && sudo && *sudo) {
-		errno = 0;
-		uid = strtoul(sudo, &end, 10);
-		if (!*end && !errno && uid < UINT_MAX)
-			c->uid = uid;
+	*c = (struct caller){.uid = getuid(), .gid = getgid()};
+	if (!geteuid() && id_from_env("SUDO_UID", &id)) {
+		c->uid = id;
+		/* Without a group of its own it must not keep root's. */
+		c->gid = id_from_env("SUDO_GID", &id) ? id : c->uid;
+	} else if (!geteuid() && doas && !caller_named(c, doas)) {
+		return;
 	}
 	pw = getpwuid(c->uid);
-	if (pw) {
-		if (c->uid != getuid())
-			c->gid = pw->pw_gid;
-		snprintf(c->name, sizeof(c->name), "%s", pw->pw_name);
-	}
+	if (!pw)
+		return;
+	if (c->uid != getuid())
+		c->gid = pw->pw_gid;
+	snprintf(c->name, sizeof(c->name), "%s", pw->pw_name);
 }
 
 int launch_find(const char *file, char *path, size_t path_size)

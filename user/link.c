@@ -129,6 +129,11 @@ int link_open(struct link **out, const struct link_opts *opts)
 	return 0;
 }
 
+void link_arm(struct link *l, bool on)
+{
+	l->flags = on ? l->flags | AGENT_ARM : l->flags & ~(u32)AGENT_ARM;
+}
+
 const char *link_name(const struct link *l)
 {
 	return l->name;

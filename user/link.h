@@ -13,6 +13,7 @@
 
 #include "agent.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct link;
@@ -33,6 +34,9 @@ enum link_result {
 
 /* 0 or -errno. All descriptors are close-on-exec. */
 int link_open(struct link **out, const struct link_opts *opts);
+
+/* Whether an agent that has no CONFIG yet arms at once; else as link_opts said. */
+void link_arm(struct link *l, bool on);
 
 /* The name for AGENT_ENV: printable, without the leading NUL. Valid until link_close(). */
 const char *link_name(const struct link *l);

@@ -5,6 +5,7 @@
 #include "user/record.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -173,17 +175,29 @@ static void finish_sources(struct record *r)
 	r->over = true;
 }
 
+/* Nothing more comes: the file gets its index, and is whole even while the VM runs on. */
 static void finish_file(struct record *r)
 {
+	const int size_fd = fcntl(r->opts->out_fd, F_DUPFD_CLOEXEC, 0);
+	struct stat st;
 	int err = merge_flush(r->merge, UINT64_MAX, keep, r);
 
 	if (err)
 		write_failed(r, err);
 	if (!r->write_err)
 		record_outcome(r);
-	err = r->writer ? writer_seal(r->writer) : 0;
+	writer_seal(r->writer);
+	r->stats = *writer_stats(r->writer);
+	err = writer_close(r->writer);
+	r->writer = NULL;
 	if (err)
 		write_failed(r, err);
+	if (size_fd >= 0 && !fstat(size_fd, &st) && S_ISREG(st.st_mode))
+		r->stats.bytes = st.st_size;
+	if (size_fd >= 0)
+		close(size_fd);
+	if (!r->opts->quiet)
+		record_summary(r);
 }
 
 static void reap(struct record *r)
@@ -222,9 +236,15 @@ static void signals(struct record *r, int fd)
 /* The VMM is gone: the child, and behind a wrapper or -daemonize the process that made the VM. */
 static bool ended(const struct record *r)
 {
+	siginfo_t info;
+
 	if (!r->child_gone)
 		return false;
-	return !r->vmm || r->vmm == r->child.pid || r->vmm_gone || !link_pid(r->link);
+	if (!r->vmm || r->vmm == r->child.pid || r->vmm_gone)
+		return true;
+	/* An orphan is ours: it runs, or reap() will have its status. One that another process
+	 * waits for is gone when its agent is. */
+	return waitid(P_PID, r->vmm, &info, WEXITED | WNOHANG | WNOWAIT) && !link_pid(r->link);
 }
 
 static void until_reached(struct record *r)
@@ -236,8 +256,6 @@ static void until_reached(struct record *r)
 		kill(r->vmm ? r->vmm : r->child.pid, SIGSTOP);
 	finish_sources(r);
 	finish_file(r);
-	if (!r->opts->quiet)
-		record_summary(r);
 }
 
 static void loop(struct record *r, int signal_fd)
@@ -447,10 +465,8 @@ static int run(struct record *r, bool *never_ran)
 		loop(r, fd);
 		record_agent_messages(r);
 		finish_sources(r);
-		if (r->until_ns == UINT64_MAX || r->write_err)
+		if (r->writer)
 			finish_file(r);
-		if (!r->opts->quiet && (r->until_ns == UINT64_MAX || r->write_err))
-			record_summary(r);
 		ret = exit_status(r);
 	}
 	close(fd);
@@ -484,11 +500,7 @@ int record_run(struct record_opts *opts, bool *never_ran)
 	} else {
 		ret = run(r, never_ran);
 	}
-	err = writer_close(r->writer);
-	if (err && !*never_ran && !r->write_err) {
-		record_say("%s: %s", opts->out_path, strerror(-err));
-		ret = EXIT_OURS;
-	}
+	writer_close(r->writer); /* the VMM never ran */
 	link_close(r->link);
 	source_bpf_close(r->bpf);
 	merge_close(r->merge);

@@ -133,6 +133,9 @@ static void hello(struct record *r, const struct agent_msg *msg, u64 t_ns)
 	(void)msg;
 	r->vmm = link_pid(r->link);
 	r->armed.pid = r->looked.pid = r->vmm;
+	link_arm(r->link, r->from_hit && !r->over);
+	if (r->over)
+		return; /* --until came before there was a VM */
 	snprintf(exe, sizeof(exe), "/proc/%d/exe", (int)r->vmm);
 	source_bpf_track(r->bpf, r->vmm);
 	err = source_bpf_attach_vmm(r->bpf, r->vmm, exe);
@@ -176,10 +179,13 @@ static void message(struct record *r, const struct agent_msg *msg)
 	case AGENT_REFUSED:
 		record_say("%s", msg->text);
 		r->refused |= !r->vcpu_ran;
+		cover_asked(r, t_ns, false, msg->num[0] < WHY_MAX ? msg->num[0] : WHY_NONE, 0,
+			    UINT64_MAX);
 		break;
 	case AGENT_LACKS:
 		record_say("%s", msg->text);
-		writer_meta(r->writer, "host.lacks", msg->text);
+		if (r->writer)
+			writer_meta(r->writer, "host.lacks", msg->text);
 		break;
 	case AGENT_ENDING:
 		/* Guest RAM is still there, and nobody runs. */

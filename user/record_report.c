@@ -141,7 +141,7 @@ static void say_unobservable(struct record *r)
 	char list[256] = "";
 	size_t len = 0;
 
-	if (r->npages && !source_bpf_covers(r->bpf, ORIGIN_VCPU))
+	if (r->npages && (r->refused || !source_bpf_covers(r->bpf, ORIGIN_VCPU)))
 		len += snprintf(list + len, sizeof(list) - len, "vcpu, ");
 	if (!source_bpf_covers(r->bpf, ORIGIN_VIRTQUEUE))
 		len += snprintf(list + len, sizeof(list) - len, "virtqueue, ");
@@ -175,7 +175,7 @@ static void say_changes(struct record *r)
 
 void record_summary(struct record *r)
 {
-	const struct writer_stats *stats = writer_stats(r->writer);
+	const struct writer_stats *stats = &r->stats;
 	char size[32], each[48] = "", stores[48] = "";
 
 	if (r->line_open && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO))
@@ -187,9 +187,13 @@ void record_summary(struct record *r)
 			 (double)stats->bytes / stats->events);
 	if (r->npages)
 		snprintf(stores, sizeof(stores), "%" PRIu64 " watched stores, ", r->stores);
-	record_say("%s: kept %s%" PRIu64 " events of %.3f s, lost %" PRIu64 " (%s%s)",
-		   r->opts->out_path, stores, stats->events, r->ended_ns / 1e9, stats->lost,
-		   size_text(stats->bytes, size, sizeof(size)), each);
+	if (r->write_err)
+		record_say("%s: kept the first %s, up to the last whole chunk", r->opts->out_path,
+			   size_text(stats->bytes, size, sizeof(size)));
+	else
+		record_say("%s: kept %s%" PRIu64 " events of %.3f s, lost %" PRIu64 " (%s%s)",
+			   r->opts->out_path, stores, stats->events, r->ended_ns / 1e9, stats->lost,
+			   size_text(stats->bytes, size, sizeof(size)), each);
 	say_unobservable(r);
 	say_changes(r);
 }

@@ -24,7 +24,8 @@ struct record {
 	size_t npages;
 	struct source_bpf *bpf;
 	struct link *link;
-	struct writer *writer;
+	struct writer *writer;	   /* NULL once the file is finished */
+	struct writer_stats stats; /* as it was then */
 	struct merge *merge;
 	struct launch child;
 	struct guestram armed;	/* watched now, and where it lies */

@@ -316,6 +316,9 @@ int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
 	struct elfsym syms[NPROBES];
 	int err;
 
+	/* A boot that is not counted is not known, rather than the first. */
+	if (find_attached(s, "machine__qemu_system_reset")->how <= PROBE_HOW_OFF)
+		s->skel->bss->boot = BOOT_UNKNOWN;
 	for (size_t i = 0; i < NPROBES; i++)
 		syms[i] = (struct elfsym){.name = probes[i].kind == TRACEPOINT ? ""
 									       : probes[i].target};
@@ -340,9 +343,8 @@ int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
 		a->how = PROBE_HOW_UPROBE;
 		a->slow = !elfsym_cheap(syms[i].first);
 	}
-	/* A boot that is not counted is not known, rather than the first. */
-	if (find_attached(s, "machine__qemu_system_reset")->how <= PROBE_HOW_OFF)
-		s->skel->bss->boot = BOOT_UNKNOWN;
+	if (find_attached(s, "machine__qemu_system_reset")->how > PROBE_HOW_OFF)
+		s->skel->bss->boot = 0;
 	return 0;
 }
 
@@ -390,14 +392,14 @@ int source_bpf_drain(struct source_bpf *s, int (*fn)(void *arg, const struct eve
 
 int source_bpf_losses(struct source_bpf *s, int (*fn)(void *arg, const struct event *ev), void *arg)
 {
-	for (size_t i = 0; i < s->nrings; i++) {
+	for (size_t i = 0; i < MAX_LOSSES; i++) {
 		struct loss *loss = &s->skel->bss->losses[i];
 		struct event_lost ev = {
 			.h = {.t_ns = loss->t1_ns,
 			      .kind = EVENT_lost,
 			      .vcpu = VCPU_NONE,
 			      .boot = s->skel->bss->boot},
-			.ring = i,
+			.ring = i % MAX_RINGS,
 			.count = loss->count,
 			.t0_ns = loss->t0_ns,
 			.t1_ns = loss->t1_ns,

@@ -10,6 +10,7 @@ set -eu
 ROUNDS=${BENCH_ROUNDS:-9}
 STORES=${BENCH_STORES:-500000}
 STORES_BPFTRACE=$((STORES / 20))
+trigger_line='^[0-9.]+ [0-9.]+ [0-9]+$'
 on_tracer_cpu="taskset -c $TRACER_CPU"
 
 trigger() { # STORES
@@ -18,44 +19,45 @@ trigger() { # STORES
 
 # Each runs the trigger and leaves its line in $tmp/line and the number of events kept in $tmp/kept.
 run_none() {
-	$(trigger "$STORES") >"$tmp/line"
+	$(trigger "$STORES") >"$tmp/line" 2>"$tmp/err"
 }
 
 run_vmblame() {
-	$on_tracer_cpu "$VMBLAME" record -q --mode events --force -o "$tmp/v.vmb" -- \
-		$(trigger "$STORES") >"$tmp/line" 2>"$tmp/err"
-	"$VMBLAME" info --json "$tmp/v.vmb" >"$tmp/info"
-	json_number "$tmp/info" mmio >"$tmp/kept"
+	$on_tracer_cpu "$VMBLAME" record -q --user root --mode events --force -o "$tmp/v.vmb" -- \
+		$(trigger "$STORES") >"$tmp/line" 2>"$tmp/err" &&
+		"$VMBLAME" info --json "$tmp/v.vmb" >"$tmp/info" &&
+		json_number "$tmp/info" mmio >"$tmp/kept"
 }
 
 run_perf() {
 	$on_tracer_cpu perf record -q -m 8M -e kvm:kvm_mmio -o "$tmp/perf.data" -- \
-		$(trigger "$STORES") >"$tmp/line" 2>"$tmp/err"
-	perf report -i "$tmp/perf.data" --stats 2>/dev/null |
+		$(trigger "$STORES") >"$tmp/line" 2>"$tmp/err" &&
+		perf report -i "$tmp/perf.data" --stats 2>/dev/null |
 		awk '/SAMPLE events/ { print $3; exit }' >"$tmp/kept"
 }
 
 run_trace_cmd() {
 	$on_tracer_cpu "$BENCH/trace_cmd.sh" record -b 8192 -e kvm:kvm_mmio -o "$tmp/trace.dat" \
-		$(trigger "$STORES") >"$tmp/out" 2>"$tmp/err"
-	grep -E '^[0-9.]+ [0-9.]+ [0-9]+$' "$tmp/out" >"$tmp/line"
-	trace-cmd report "$tmp/trace.dat" 2>/dev/null | grep -c 'mmio_trigger.*kvm_mmio:' >"$tmp/kept"
+		$(trigger "$STORES") >"$tmp/out" 2>"$tmp/err" &&
+		grep -E "$trigger_line" "$tmp/out" >"$tmp/line" &&
+		trace-cmd report "$tmp/trace.dat" 2>/dev/null |
+		grep -c 'mmio_trigger.*kvm_mmio:' >"$tmp/kept"
 }
 
+# It prints into a file; the trigger's line comes on its standard output.
 run_bpftrace() {
 	BPFTRACE_PERF_RB_PAGES=2048 $on_tracer_cpu bpftrace -o "$tmp/bpftrace.out" \
 		-e 'tracepoint:kvm:kvm_mmio { printf("%d %lx %lx\n", args->len, args->gpa, args->val); }' \
-		-c "$(trigger $STORES_BPFTRACE)" >"$tmp/out" 2>"$tmp/err"
-	# Its child shares its output.
-	cat "$tmp/out" "$tmp/bpftrace.out" | grep -E '^[0-9]+\.[0-9]+ [0-9.]+ [0-9]+$' >"$tmp/line"
-	grep -cE '^2 [0-9a-f]+ [0-9a-f]+$' "$tmp/bpftrace.out" >"$tmp/kept"
+		-c "$(trigger $STORES_BPFTRACE)" >"$tmp/out" 2>"$tmp/err" &&
+		grep -E "$trigger_line" "$tmp/out" >"$tmp/line" &&
+		grep -cE '^2 b[0-9a-f]+ [0-9a-f]+$' "$tmp/bpftrace.out" >"$tmp/kept"
 }
 
 # measure WHO: adds "MEDIAN_NS MEAN_NS" to $tmp/WHO, and what was lost to $tmp/WHO.lost.
 measure() {
 	rm -f "$tmp/line" "$tmp/kept"
 	"run_$1" || { cat "$tmp/err" >&2; die "$1 could not record the trigger"; }
-	read -r median mean made <"$tmp/line" || die "$1: no figure from the trigger"
+	read -r median _ made <"$tmp/line" || die "$1: no figure from the trigger"
 	echo "$median" >"$tmp/now"
 	[ "$1" != none ] || return 0
 	read -r kept <"$tmp/kept" || die "$1: does not say how many events it kept"
@@ -100,7 +102,7 @@ note "  an untraced store takes $2 ns ($1 to $3); tracers add, and lost in all r
 for who in $tracers; do
 	set -- $(spread <"$tmp/$who.ns")
 	note "$(awk -v who="$(echo "$who" | tr _ -)" -v a="$1" -v m="$2" -v b="$3" \
-		'{ lost += $1; made += $2 } END { printf "    %-10s %7.0f ns (%.0f to %.0f)   %d of %d",
+		'{ lost += $1 > 0 ? $1 : 0; made += $2 } END { printf "    %-10s %7.0f ns (%.0f to %.0f)   %d of %d",
 		who, m, a, b, lost, made }' "$tmp/$who.lost")"
 done
 

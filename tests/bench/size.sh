@@ -26,7 +26,7 @@ while [ $i -lt "$ROUNDS" ]; do
 	i=$((i + 1))
 
 	# Nothing but kvm_mmio on: the whole file, header, index, coverage and all, by its events.
-	boot_run $on_tracer_cpu "$VMBLAME" record -q --mode events --force $only_mmio \
+	boot_run $on_tracer_cpu "$VMBLAME" record -q --user root --mode events --force $only_mmio \
 		-o "$tmp/mmio.vmb" --
 	"$VMBLAME" info --json "$tmp/mmio.vmb" >"$tmp/info"
 	ours_n=$(json_number "$tmp/info" mmio)
@@ -64,7 +64,7 @@ row "bytes in the file per MMIO event" 1.3 <"$tmp/ours"
 row "the same / trace-cmd's payload, zstd" 0.35 <"$tmp/ratio"
 
 # As recorded without any option, for comparison.
-boot_run $on_tracer_cpu "$VMBLAME" record -q --mode events --force -o "$tmp/all.vmb" --
+boot_run $on_tracer_cpu "$VMBLAME" record -q --user root --mode events --force -o "$tmp/all.vmb" --
 "$VMBLAME" info --json "$tmp/all.vmb" >"$tmp/info"
 note "size: SeaBIOS boot to \"No bootable\", $ROUNDS times each. Ours is the whole file, with only" \
 	"exits__kvm_mmio on: $ours_n events, $lost lost."

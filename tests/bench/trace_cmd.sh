@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # trace_cmd.sh ARGS...: trace-cmd, also where the kernel is locked down and refuses the files of the
-# function tracer, which trace-cmd opens whether it needs them or not. In a private mount namespace an
-# empty file lies over each of those. What trace-cmd changes in tracefs is put back, also on a signal.
+# function tracer, which trace-cmd opens whether it needs them or not. In a private mount namespace a
+# dummy lies over each of those. What trace-cmd changes in tracefs is put back, also on a signal.
 set -eu
 
 T=/sys/kernel/tracing
@@ -75,6 +75,10 @@ if [ -e $enabled ]; then
 	value=$(cat $enabled)
 	(echo "$value" >$enabled) 2>/dev/null || shadow $enabled "$value"
 fi
+# trace-cmd copies this file and fails when its size changes meanwhile, as it does with every BPF
+# program that comes or goes.
+cat /proc/kallsyms >"$saved/kallsyms"
+mount --bind "$saved/kallsyms" /proc/kallsyms
 
 # In the background, so that the shell can act on a signal at once.
 trace-cmd "$@" &

@@ -24,7 +24,7 @@ loop() {
 	name=$1
 	shift
 	rm -f "$tmp/cpu"
-	taskset -c "$TRACER_CPU" "$VMBLAME" record -q --force -o "$tmp/$name.vmb" "$@" -- \
+	taskset -c "$TRACER_CPU" "$VMBLAME" record -q --user root --force -o "$tmp/$name.vmb" "$@" -- \
 		"$HELP/until_text" -k -o "$tmp/cpu" -f "mmioloop: 0x" -t "mmioloop: done" \
 		taskset -c "$VCPU_CPU" \
 		qemu-system-x86_64 -accel kvm -nodefaults -display none -m 64 -no-reboot -no-shutdown \
@@ -64,10 +64,10 @@ paste "$tmp/with.ns" "$tmp/without.ns" | awk '{ print $1 / $2 }' |
 	row "a trapped store / the same exit untraced" 1.15
 
 set -- $(spread <"$tmp/with.ns")
-with_ns="$2 ns ($1 to $3)"
+with_ns=$(printf '%.0f ns (%.0f to %.0f)' "$2" "$1" "$3")
 set -- $(spread <"$tmp/without.ns")
 note "watch: $STORES stores to one page, $PAIRS pairs, CPU time of the VMM a store: traced $with_ns," \
-	"untraced $2 ns ($1 to $3); lost in all: $(awk '{ n += $1 } END { print n }' "$tmp/lost")"
+	"untraced $(printf '%.0f ns (%.0f to %.0f)' "$2" "$1" "$3"); lost in all: $(awk '{ n += $1 } END { print n }' "$tmp/lost")"
 # Is it really the same exit? As many as the guest made stores.
 loop plain_slot $without_all --watch 0x1800000+4096
-note "  the same loop to an unwatched page, no exit: $(cat "$tmp/now") ns a store"
+note "  the same loop to an unwatched page, no exit: $(printf %.0f "$(cat "$tmp/now")") ns a store"

@@ -25,7 +25,7 @@ has_words() {
 watching() {
 	"$VMBLAME" info "$R" 2>/dev/null | grep -q 'vcpu *seen 0x10000\.\.0x10040'
 }
-closed_lines() { grep -q '^vmblame: .*: kept ' "$tmp/err"; }
+closed_lines() { grep -q '^vmblame: .*: kept ' "$tmp/guest.err"; }
 
 from_console() {
 	begin --watch $WATCH --from 'console:milestone [0-9]+$' || return 1
@@ -75,7 +75,7 @@ until_console() {
 	guest_told ww && guest_says 3 wrote && guest_told q && guest_ended 33 && has_words 1
 }
 check "--until console:REGEX: the trace is whole at once, the VM runs on" until_console
-once() { [ "$(grep -c 'kept' "$tmp/err")" = 1 ]; }
+once() { [ "$(grep -c 'kept' "$tmp/guest.err")" = 1 ]; }
 check "the closing lines come once" once
 after_the_end() {
 	# After the end nothing was seen: the last store known is not claimed to be the last.
@@ -96,6 +96,14 @@ until_reset() {
 		wait_for closed_lines && guest_told wq && guest_ended 33 && whole "$R" && has_words 1
 }
 check "--until reset" until_reset
+until_before() {
+	# The end comes before there is a VM: it is left alone.
+	guest_begin "$VMBLAME" record -o "$R" --force --watch $WATCH --until 0.05 -- \
+		sh -c "echo waiting; read -r go; exec $(echo $QEMU $SERIAL)"
+	wait_for closed_lines && guest_told 'go
+' && guest_says 1 ready && guest_told wwq && guest_ended 33 && whole "$R" && has_words "" && once
+}
+check "--until comes before there is a VM" until_before
 until_exit() {
 	begin --watch $WATCH --until exit || return 1
 	guest_told wwq && guest_ended 33 && summary && whole "$R" && has_words "1 2"
