@@ -75,6 +75,11 @@ int run_enter(struct run *r, struct vcpu *v, void *arg)
 	}
 	ret = kvm_call(v->fd, KVM_RUN, arg);
 	__atomic_store_n(&v->in, 0, __ATOMIC_RELEASE);
+	/* A VMM that does not use it would never clear it; one that does looks, after any EINTR,
+	 * why it was kicked, so a kick of its own is not lost. */
+	if (__builtin_expect(ret == -EINTR, 0) &&
+	    __atomic_exchange_n(&v->kicked, 0, __ATOMIC_SEQ_CST))
+		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	if (__builtin_expect(__atomic_load_n(&r->gate, __ATOMIC_RELAXED), 0))
 		sys_futex_wake(&v->in);
 	return ret;
@@ -105,6 +110,7 @@ static int vcpu_kick_out(struct vcpu *v, u64 until_ns)
 		if (sys_now_ns() > until_ns)
 			return -ETIMEDOUT;
 		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&v->kicked, 1, __ATOMIC_SEQ_CST);
 		syscall(SYS_tgkill, getpid(), v->tid, SIGUSR1);
 		sys_futex_wait(&v->in, 1, KICK_EVERY_NS);
 	}

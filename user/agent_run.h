@@ -21,6 +21,7 @@ struct vcpu {
 	u32 id;
 	pid_t tid;	     /* of the thread that ran it first; 0: it never ran */
 	u32 in;		     /* futex: 1 in KVM_RUN */
+	u32 kicked;	     /* we have set immediate_exit */
 	struct kvm_run *run; /* our own mapping; NULL until it runs */
 };
 

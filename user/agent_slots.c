@@ -309,16 +309,16 @@ static int slot_sync(struct slots *t, struct slot *s, u32 id)
 		return -ETIMEDOUT;
 	if (slot_move(t, s, id, old, nold, &p))
 		err = -ENOSPC;
-	t->ops->resume(t->ctx);
 	if (err) {
 		s->whole = 1;
 		slot_give_up(t, s, id >> 16);
-		return 0;
+	} else {
+		if (id >> 16 == 0)
+			report_new(t, s, &p, old, nold);
+		if (p.n > nold)
+			t->ops->report(t->ctx, AGENT_CHANGE, s->gpa, s->size, p.n);
 	}
-	if (id >> 16 == 0)
-		report_new(t, s, &p, old, nold);
-	if (p.n > nold)
-		t->ops->report(t->ctx, AGENT_CHANGE, s->gpa, s->size, p.n);
+	t->ops->resume(t->ctx);
 	return 0;
 }
 
@@ -361,8 +361,13 @@ int slots_open(struct slots *t, u64 gpa, u64 end, enum why why)
 	span_set_remove(&t->watch, gpa, end, &gone);
 	if (!gone.n)
 		return 0;
-	err = slots_sync(t);
+	/* The report first: no store may go unseen while they still count as watched. */
+	err = t->ops->pause(t->ctx);
 	report_opened(t, gone.span, gone.n, why);
+	if (err)
+		return err;
+	err = slots_sync(t);
+	t->ops->resume(t->ctx);
 	return err;
 }
 
@@ -489,8 +494,16 @@ int slots_set(struct slots *t, u32 id, u32 flags, u64 gpa, u64 size, u64 hva)
 	}
 	if (!size)
 		return s ? slot_delete(t, s, id) : t->ops->set(t->ctx, id, flags, gpa, 0, hva);
-	if (!s)
-		return slot_create(t, &t->slot[as][i], id, &want);
+	if (!s) {
+		/* No store to it may come before the report that every store to it exits. */
+		const bool paused = as == 0 && t->armed && slots_watched(t, gpa, gpa + size) &&
+				    !t->ops->pause(t->ctx);
+
+		err = slot_create(t, &t->slot[as][i], id, &want);
+		if (paused)
+			t->ops->resume(t->ctx);
+		return err;
+	}
 	if (size != s->size || hva != s->hva || (flags ^ s->flags) & KVM_MEM_READONLY)
 		return -EINVAL; /* as KVM says of the slot in one piece */
 	if (gpa == s->gpa)

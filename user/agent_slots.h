@@ -38,7 +38,9 @@ struct slots_ops {
 	int (*pause)(void *ctx);
 	void (*resume)(void *ctx);
 	/* AGENT_ARMED (last is the hva), AGENT_OPENED (last is enum why); AGENT_CHANGE for a slot
-	 * that was split (last is the number of pieces). */
+	 * that was split (last is the number of pieces). While what is reported comes about no vCPU
+	 * runs, so that the moment of the report parts the stores that exit from those that do not;
+	 * unless pause failed, and memory that the VMM takes away (WHY_NO_RAM). */
 	void (*report)(void *ctx, enum agent_type type, u64 gpa, u64 size, u64 last);
 };
 

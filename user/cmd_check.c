@@ -152,7 +152,7 @@ int cmd_check(int argc, char **argv)
 	     found ? (no_preload ? no_preload : "") : strerror(-err));
 	bpf = btf && !geteuid() && check_probes(args.json, found ? vmm : NULL);
 	tell(args.json, "mode", "events", bpf, bpf ? "" : "needs root, BTF and BPF");
-	tell(args.json, "mode", "watch", bpf && kvm && !no_preload,
+	tell(args.json, "mode", "watch", found && bpf && kvm && !no_preload,
 	     no_preload ? "the agent cannot be loaded into this VMM"
 	     : kvm	? "one vCPU"
 			: "needs KVM");
@@ -163,5 +163,5 @@ int cmd_check(int argc, char **argv)
 
 		tell(args.json, "writer", blind[i], false, "this version has no probes for it");
 	}
-	return bpf && kvm && !no_preload ? 0 : 1;
+	return found && bpf && kvm && !no_preload ? 0 : 1;
 }

@@ -62,6 +62,13 @@ static int kinds_parse(const char *text, bool kinds[EVENT_MAX])
 	return 0;
 }
 
+static bool same_file(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 /* A device or a pipe may be written to; a file that exists is someone's work. */
 static FILE *output_open(const char *path, bool force)
 {
@@ -185,6 +192,8 @@ int cmd_export(int argc, char **argv)
 
 	CLEANUP_FILE FILE *file = NULL;
 	if (args.output && strcmp(args.output, "-")) {
+		if (same_file(args.output, path))
+			return fail("%s: that is the trace itself", args.output);
 		file = output_open(args.output, args.force);
 		if (!file && errno == EEXIST)
 			return fail("%s exists; --force overwrites it", args.output);

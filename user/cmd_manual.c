@@ -61,7 +61,7 @@ static void manual(void)
 {
 	puts(".\\\" SPDX-License-Identifier: GPL-2.0-or-later");
 	puts(".\\\" Made by `vmblame manual`; do not edit.");
-	puts(".TH VMBLAME 1 \"\" \"vmblame " VMBLAME_VERSION "\" \"User Commands\"");
+	puts(".TH VMBLAME 1 \"2026-11-22\" \"vmblame " VMBLAME_VERSION "\" \"User Commands\"");
 	puts(".SH NAME\nvmblame \\- git blame for the memory of a virtual machine");
 	puts(".SH SYNOPSIS\n.B vmblame\n.I COMMAND\n[\\fIOPTIONS\\fR] ...");
 	puts(".SH DESCRIPTION");

@@ -169,6 +169,11 @@ static void conn_drop(struct link *l)
 	l->pid = 0;
 }
 
+void link_refuse(struct link *l)
+{
+	conn_drop(l);
+}
+
 static int config_send(struct link *l)
 {
 	struct agent_msg msg = {.type = AGENT_CONFIG, .nranges = l->nranges, .num = {l->flags}};

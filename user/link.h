@@ -49,6 +49,9 @@ int link_fd(const struct link *l);
  * CONFIG goes out with the next call after that, and only then does the VMM go on. */
 int link_receive(struct link *l, struct agent_msg *msg);
 
+/* Hangs up on the agent that has just said HELLO: it stays inert. */
+void link_refuse(struct link *l);
+
 /* Sends a command (AGENT_ARM_NOW, AGENT_DISARM, AGENT_OPEN, AGENT_OK). -ENOTCONN without an agent
  * that has its CONFIG, -EAGAIN when the socket is full. */
 int link_send(struct link *l, enum agent_type type, u64 gpa, u64 size, enum why why);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "trace.h"
 
 #ifndef VMBLAME_VERSION
 #define VMBLAME_VERSION "unknown"
@@ -101,12 +102,19 @@ int main(int argc, char **argv)
 	const char *name = argv[1];
 	if (!strcmp(name, "--version") || !strcmp(name, "version")) {
 		puts("vmblame " VMBLAME_VERSION);
-		return 0;
+		return output_finish(0);
 	}
-	if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
-		return cmd_help(argc - 1, argv + 1);
-	const struct command *cmd = command_find(name);
-	if (!cmd)
-		return usage_error(NULL, "no such command: %s", name);
-	return cmd->run(argc - 1, argv + 1);
+	int status;
+
+	if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h")) {
+		status = cmd_help(argc - 1, argv + 1);
+	} else {
+		const struct command *cmd = command_find(name);
+
+		if (!cmd)
+			return usage_error(NULL, "no such command: %s", name);
+		status = cmd->run(argc - 1, argv + 1);
+	}
+	/* What was printed must have arrived; a command that failed has said so already. */
+	return status ? status : output_finish(0);
 }

@@ -9,10 +9,20 @@
 
 #include "commands.h"
 
+/* On one line, whatever the names in it hold. */
 static void message(const char *fmt, va_list ap)
 {
+	char *text = NULL;
+
 	fputs("vmblame: ", stderr);
-	vfprintf(stderr, fmt, ap);
+	if (vasprintf(&text, fmt, ap) < 0)
+		return;
+	for (const char *c = text; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			fprintf(stderr, "\\x%02x", (unsigned char)*c);
+		else
+			fputc(*c, stderr);
+	free(text);
 }
 
 int fail(const char *fmt, ...)

@@ -101,8 +101,7 @@ static void begin(struct record *r, u64 t_ns)
 	if (!r->vmm)
 		return;
 	record_cover_devices(r);
-	if (r->npages)
-		record_agent_command(r, AGENT_ARM_NOW);
+	r->arm_due = r->npages > 0;
 }
 
 int record_take(void *arg, const struct event *ev)
@@ -156,8 +155,11 @@ static void release_vmm(struct record *r)
 {
 	if (!r->npages)
 		return;
-	if (r->from_hit && !r->write_err)
+	if (r->from_hit && !r->write_err) {
 		record_look(r, CONTENT_WHY_MARK);
+		/* The look counts, and so does what was stored while it lasted. */
+		r->until_ns = record_now(r);
+	}
 	record_agent_command(r, AGENT_DISARM);
 }
 
@@ -217,6 +219,12 @@ static void reap(struct record *r)
 	}
 }
 
+/* The VMM while it is there; a wrapper may outlive it. */
+static pid_t signal_target(const struct record *r)
+{
+	return link_pid(r->link) ? r->vmm : r->child.pid;
+}
+
 static void signals(struct record *r, int fd)
 {
 	struct signalfd_siginfo info;
@@ -229,7 +237,7 @@ static void signals(struct record *r, int fd)
 		/* The terminal's Ctrl-C went to the VMM as well; one for us alone is passed on. */
 		if (info.ssi_signo == SIGINT && info.ssi_code == SI_KERNEL)
 			continue;
-		kill(r->vmm && !r->vmm_gone ? r->vmm : r->child.pid, info.ssi_signo);
+		kill(signal_target(r), info.ssi_signo);
 	}
 }
 
@@ -251,9 +259,9 @@ static void until_reached(struct record *r)
 {
 	release_vmm(r);
 	if (r->opts->then == THEN_KILL)
-		kill(r->vmm ? r->vmm : r->child.pid, SIGTERM);
+		kill(signal_target(r), SIGTERM);
 	else if (r->opts->then == THEN_PAUSE)
-		kill(r->vmm ? r->vmm : r->child.pid, SIGSTOP);
+		kill(signal_target(r), SIGSTOP);
 	finish_sources(r);
 	finish_file(r);
 }
@@ -276,6 +284,10 @@ static void loop(struct record *r, int signal_fd)
 				begin(r, t_ns);
 			if (r->until_ns == UINT64_MAX && trigger_time(&r->opts->until, t_ns))
 				r->until_ns = t_ns;
+			/* Not from within the draining, which hearing the agent may call for. */
+			if (r->arm_due)
+				record_agent_command(r, AGENT_ARM_NOW);
+			r->arm_due = false;
 			flush(r, t_ns > SETTLE_NS ? t_ns - SETTLE_NS : 0);
 			if (r->write_err) {
 				release_vmm(r);

@@ -54,13 +54,31 @@ static void cover_asked(struct record *r, u64 t_ns, bool on, enum why why, u64 g
 			cover(r, t_ns, ORIGIN_VCPU, on, why, from, to - from);
 }
 
-static void look(struct record *r, u64 gpa, u64 size, u64 t_ns, enum content_why why)
+/* Each page as of its own moment: the guest may be running. */
+static void look(struct record *r, u64 gpa, u64 size, enum content_why why)
 {
-	u64 from, to;
+	u64 from, to, next;
 
-	for (size_t i = 0; i < r->opts->nasked; i++)
-		if (asked_part(r, i, gpa, size, &from, &to))
-			guestram_look(&r->looked, from, to, t_ns, why, record_take, r);
+	for (size_t i = 0; i < r->opts->nasked; i++) {
+		if (!asked_part(r, i, gpa, size, &from, &to))
+			continue;
+		for (; from < to; from = next) {
+			next = (from | 0xfff) + 1 < to ? (from | 0xfff) + 1 : to;
+			guestram_look(&r->looked, from, next, record_now(r), why, record_take, r);
+		}
+	}
+}
+
+/* Whether other memory lay there when it was looked at. */
+static bool replaced(const struct record *r, u64 gpa, u64 size, u64 hva)
+{
+	for (size_t i = 0; i < r->looked.n; i++) {
+		const struct guestram_part *p = &r->looked.part[i];
+
+		if (gpa < p->gpa + p->size && p->gpa < gpa + size && hva - gpa != p->hva - p->gpa)
+			return true;
+	}
+	return false;
 }
 
 /* Content fills in what was there before the first store. Memory that was looked at before and only
@@ -78,15 +96,13 @@ static void look_first(struct record *r, u64 gpa, u64 size, u64 hva)
 		return;
 	r->look_left -= size;
 	guestram_map(&r->looked, gpa, size, hva);
-	look(r, gpa, size, record_now(r), CONTENT_WHY_START);
+	look(r, gpa, size, CONTENT_WHY_START);
 }
 
 void record_look(struct record *r, enum content_why why)
 {
-	u64 t_ns = record_now(r);
-
 	for (size_t k = 0; k < r->looked.n; k++)
-		look(r, r->looked.part[k].gpa, r->looked.part[k].size, t_ns, why);
+		look(r, r->looked.part[k].gpa, r->looked.part[k].size, why);
 }
 
 static void armed(struct record *r, const struct agent_msg *msg, u64 t_ns)
@@ -94,6 +110,9 @@ static void armed(struct record *r, const struct agent_msg *msg, u64 t_ns)
 	bool seen = source_bpf_covers(r->bpf, ORIGIN_VCPU);
 
 	guestram_map(&r->armed, msg->num[0], msg->num[1], msg->num[2]);
+	/* What was stored to the memory before it is no answer any more. */
+	if (replaced(r, msg->num[0], msg->num[1], msg->num[2]))
+		cover_asked(r, t_ns, false, WHY_NOT_WATCHED, msg->num[0], msg->num[1]);
 	cover_asked(r, t_ns, seen, WHY_NO_PROBE, msg->num[0], msg->num[1]);
 	look_first(r, msg->num[0], msg->num[1], msg->num[2]);
 }
@@ -131,14 +150,22 @@ static void hello(struct record *r, const struct agent_msg *msg, u64 t_ns)
 	int err;
 
 	(void)msg;
+	if (r->vmm) {
+		/* Nothing probes it, and its memory is not that of the first. */
+		record_say("process %d makes a second virtual machine, which is not recorded",
+			   (int)link_pid(r->link));
+		link_refuse(r->link);
+		return;
+	}
 	r->vmm = link_pid(r->link);
 	r->armed.pid = r->looked.pid = r->vmm;
 	link_arm(r->link, r->from_hit && !r->over);
 	if (r->over)
 		return; /* --until came before there was a VM */
 	snprintf(exe, sizeof(exe), "/proc/%d/exe", (int)r->vmm);
-	source_bpf_track(r->bpf, r->vmm);
-	err = source_bpf_attach_vmm(r->bpf, r->vmm, exe);
+	err = source_bpf_track(r->bpf, r->vmm);
+	if (!err)
+		err = source_bpf_attach_vmm(r->bpf, r->vmm, exe);
 	if (err)
 		record_say("cannot probe the VMM's executable: %s", strerror(-err));
 	privileges_keep(PRIVILEGES_READ);
@@ -205,6 +232,7 @@ static void message(struct record *r, const struct agent_msg *msg)
 void record_agent_messages(struct record *r)
 {
 	const struct agent_shared *shared = link_shared(r->link);
+	const u64 now_ns = record_now(r);
 	struct agent_msg msg;
 	u64 unsent;
 
@@ -212,10 +240,11 @@ void record_agent_messages(struct record *r)
 		message(r, &msg);
 	unsent = __atomic_load_n(&shared->unsent, __ATOMIC_RELAXED);
 	if (unsent != r->unsent && !r->over) {
-		/* What it could not say may have been that a page was opened. */
+		/* What it could not say may have been that a page was opened, and when. */
 		r->unsent = unsent;
-		cover(r, record_now(r), ORIGIN_VCPU, false, WHY_NO_AGENT, 0, 0);
+		cover(r, r->heard_ns, ORIGIN_VCPU, false, WHY_NO_AGENT, 0, 0);
 	}
+	r->heard_ns = now_ns;
 }
 
 void record_agent_command(struct record *r, enum agent_type type)

@@ -36,6 +36,7 @@ struct record {
 	u64 ended_ns;		/* length of the recording */
 	pid_t vmm;		/* the process that made the VM; 0 before */
 	bool from_hit;		/* recording proper has begun */
+	bool arm_due;		/* the agent is to be told so */
 	bool over;		/* it has ended: sources detached */
 	bool line_open;		/* the guest's console is in the middle of a line */
 	bool refused;		/* the VM cannot be watched */
@@ -43,9 +44,9 @@ struct record {
 	int child_status, vmm_status; /* of waitpid() */
 	int ready_type;		      /* enum agent_type that the agent answered last */
 	int write_err;
-	u64 unsent;
-	u64 stores, kept; /* stores to watched memory; events */
-	u64 changes[16];  /* by enum change_what */
+	u64 unsent, heard_ns; /* of the agent, and when that was looked at */
+	u64 stores, kept;     /* stores to watched memory; events */
+	u64 changes[16];      /* by enum change_what */
 	u64 opened_bytes[WHY_MAX];
 	bool vcpu_ran; /* the guest has executed something */
 	u64 look_left; /* bytes that may still be looked at when they are armed */

@@ -7,6 +7,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,12 +282,30 @@ int source_bpf_open(struct source_bpf **out, const struct source_bpf_opts *opts,
 	return 0;
 }
 
+static void *destroy_link(void *link)
+{
+	bpf_link__destroy(link);
+	return NULL;
+}
+
+/* Each uprobe's end waits for a grace period of the kernel's: they may as well wait together. */
 void source_bpf_detach(struct source_bpf *s)
 {
+	pthread_t threads[NPROBES];
+	bool started[NPROBES] = {false};
+
 	for (size_t i = 0; i < NPROBES; i++) {
-		bpf_link__destroy(s->attached[i].link);
+		struct bpf_link *link = s->attached[i].link;
+
 		s->attached[i].link = NULL;
+		if (link && !pthread_create(&threads[i], NULL, destroy_link, link))
+			started[i] = true;
+		else
+			destroy_link(link);
 	}
+	for (size_t i = 0; i < NPROBES; i++)
+		if (started[i])
+			pthread_join(threads[i], NULL);
 }
 
 void source_bpf_close(struct source_bpf *s)
@@ -305,10 +324,12 @@ void source_bpf_close(struct source_bpf *s)
 
 int source_bpf_track(struct source_bpf *s, pid_t pid)
 {
-	u32 key = pid, value = pid;
+	int procs = bpf_map__fd(s->skel->maps.procs);
+	u32 key = pid, value = pid, old;
 
-	return bpf_map_update_elem(bpf_map__fd(s->skel->maps.procs), &key, &value, BPF_ANY) ? -errno
-											    : 0;
+	while (!bpf_map_get_next_key(procs, NULL, &old) && !bpf_map_delete_elem(procs, &old))
+		;
+	return bpf_map_update_elem(procs, &key, &value, BPF_ANY) ? -errno : 0;
 }
 
 int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
@@ -317,8 +338,7 @@ int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
 	int err;
 
 	/* A boot that is not counted is not known, rather than the first. */
-	if (find_attached(s, "machine__qemu_system_reset")->how <= PROBE_HOW_OFF)
-		s->skel->bss->boot = BOOT_UNKNOWN;
+	s->skel->bss->boot = BOOT_UNKNOWN;
 	for (size_t i = 0; i < NPROBES; i++)
 		syms[i] = (struct elfsym){.name = probes[i].kind == TRACEPOINT ? ""
 									       : probes[i].target};

@@ -46,7 +46,8 @@ int source_bpf_open(struct source_bpf **out, const struct source_bpf_opts *opts,
 		    size_t err_size);
 void source_bpf_close(struct source_bpf *s);
 
-/* From now on the process, and what it forks, belongs to the recording. 0 or -errno. */
+/* From now on the process and what it forks belong to the recording, and nothing else does. 0 or
+ * -errno. */
 int source_bpf_track(struct source_bpf *s, pid_t pid);
 
 /* Attaches the uprobes to the VMM's process. exe is a path that opens its executable

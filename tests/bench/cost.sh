@@ -3,18 +3,19 @@
 # What recording one MMIO event costs the vCPU thread, against perf, trace-cmd and bpftrace. In each
 # round the trigger runs alone before and after each tracer; cost is with the tracer, less the mean of
 # those two. The trigger sits on one CPU, what the tracers run of their own on another; every tracer
-# has a buffer of 8 MiB a CPU.
+# has a buffer of 8 MiB a CPU, and time to empty it: what is lost costs another price.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
-ROUNDS=${BENCH_ROUNDS:-9}
-STORES=${BENCH_STORES:-500000}
-STORES_BPFTRACE=$((STORES / 20))
+ROUNDS=${BENCH_ROUNDS:-13}
+STORES=${BENCH_STORES:-200000}
+PAUSE_MS=10 # before each batch of 5,000 stores
+STORES_BPFTRACE=$((STORES / 10))
 trigger_line='^[0-9.]+ [0-9.]+ [0-9]+$'
 on_tracer_cpu="taskset -c $TRACER_CPU"
 
 trigger() { # STORES
-	echo "$HELP/mmio_trigger -c $VCPU_CPU $1"
+	echo "$HELP/mmio_trigger -c $VCPU_CPU -p $PAUSE_MS $1"
 }
 
 # Each runs the trigger and leaves its line in $tmp/line and the number of events kept in $tmp/kept.
@@ -97,7 +98,7 @@ done
 
 set -- $(spread <"$tmp/none.ns")
 note "MMIO event: $STORES stores a run ($STORES_BPFTRACE for bpftrace), $ROUNDS rounds; CPU time of" \
-	"the vCPU thread, the median of batches of 5,000 stores."
+	"the vCPU thread, the median of bursts of 5,000 stores, $PAUSE_MS ms apart."
 note "  an untraced store takes $2 ns ($1 to $3); tracers add, and lost in all rounds:"
 for who in $tracers; do
 	set -- $(spread <"$tmp/$who.ns")

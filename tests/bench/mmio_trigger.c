@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * mmio_trigger [-c CPU] STORES: a VMM of a few lines whose guest does nothing but MMIO stores into
- * a coalesced zone, so that the tracepoint kvm_mmio fires at the highest rate that this host's KVM
- * has and what a tracer adds to each shows.
+ * mmio_trigger [-c CPU] [-p PAUSE_MS] STORES: a VMM of a few lines whose guest does nothing but
+ * MMIO stores into a coalesced zone, so that the tracepoint kvm_mmio fires at the highest rate that
+ * this host's KVM has and what a tracer adds to each shows. It stores in batches, and sleeps before
+ * each so that no tracer's buffer need overflow.
  *
- * Prints three numbers: nanoseconds of this thread's CPU time a store, as the median of batches of
- * about BATCH stores (a neighbour of a busy machine disturbs some of them) and on the whole, and
- * how many stores were made, those before the clock was started included: what a tracer must have
- * seen.
+ * Prints three numbers: nanoseconds of this thread's CPU time a store, as the median of the batches
+ * (others who use the machine disturb some) and on the whole, and how many stores were made, those
+ * before the clock was started included: what a tracer must have seen.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -128,11 +128,16 @@ int main(int argc, char **argv)
 {
 	static double batch_ns[BATCHES_MAX];
 	struct vm vm = {0};
+	struct timespec pause = {0};
 	size_t nbatches = 0;
 	cpu_set_t cpus;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:")) == 'c') {
+	while ((opt = getopt(argc, argv, "c:p:")) == 'c' || opt == 'p') {
+		if (opt == 'p') {
+			pause.tv_nsec = strtol(optarg, NULL, 0) % 1000 * 1000000;
+			continue;
+		}
 		CPU_ZERO(&cpus);
 		CPU_SET(strtoul(optarg, NULL, 0) % CPU_SETSIZE, &cpus);
 		if (sched_setaffinity(0, sizeof(cpus), &cpus))
@@ -141,7 +146,7 @@ int main(int argc, char **argv)
 	const long want = optind < argc ? strtol(argv[optind], NULL, 0) : 0;
 
 	if (opt != -1 || want <= 0) {
-		fprintf(stderr, "usage: mmio_trigger [-c CPU] STORES\n");
+		fprintf(stderr, "usage: mmio_trigger [-c CPU] [-p PAUSE_MS] STORES\n");
 		return 2;
 	}
 	if (vm_make(&vm))
@@ -151,22 +156,22 @@ int main(int argc, char **argv)
 	if (made < 0)
 		return 1;
 	const long from = made;
-	const double start_ns = cpu_now_ns();
-	double now_ns = start_ns;
+	double all_ns = 0;
 
 	while (made - from < want) {
-		const double before_ns = now_ns;
+		nanosleep(&pause, NULL);
+		const double before_ns = cpu_now_ns();
 		const long n = vm_stores(&vm, BATCH);
+		const double ns = cpu_now_ns() - before_ns;
 
 		if (n < 0)
 			return 1;
-		now_ns = cpu_now_ns();
 		made += n;
+		all_ns += ns;
 		if (nbatches < BATCHES_MAX)
-			batch_ns[nbatches++] = (now_ns - before_ns) / (double)n;
+			batch_ns[nbatches++] = ns / (double)n;
 	}
 	qsort(batch_ns, nbatches, sizeof(batch_ns[0]), compare_doubles);
-	printf("%.1f %.1f %ld\n", batch_ns[nbatches / 2],
-	       (now_ns - start_ns) / (double)(made - from), made);
+	printf("%.1f %.1f %ld\n", batch_ns[nbatches / 2], all_ns / (double)(made - from), made);
 	return 0;
 }

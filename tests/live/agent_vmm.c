@@ -92,7 +92,8 @@ static u32 vmm_run(struct vmm *v, const void *code, size_t len)
 		int ret = ioctl(v->vcpu, KVM_RUN, 0);
 
 		if (ret < 0 && errno == EINTR) {
-			v->run->immediate_exit = 0;
+			/* We have no use for it, so we would never clear it. */
+			MUST(!v->run->immediate_exit);
 			continue;
 		}
 		MUST(ret == 0);
