@@ -296,12 +296,12 @@ static __always_inline struct place *place_reserve(struct thread *th, u64 t_ns, 
 	u64 n;
 
 	th->seq++;
-	if (losses[cpu].count)
-		tell_loss(bpf_map_lookup_elem(&rings, &cpu), cpu, th);
 	if (p->head - p->tail >= nplaces - PLACES_SPARE) {
 		lose(cpu, t_ns, gpa, gpa_end, origin);
 		return NULL;
 	}
+	if (losses[cpu].count)
+		tell_loss(bpf_map_lookup_elem(&rings, &cpu), cpu, th);
 	n = __sync_fetch_and_add(&p->head, 1);
 	at = cpu * nplaces + (n & (nplaces - 1));
 	place = bpf_map_lookup_elem(&places, &at);

@@ -19,6 +19,13 @@ static __always_inline void read_bytes(u8 *bytes, u32 len, const void *from)
 {
 	long err;
 
+	if (typed_reads && len <= 8) {
+		read_words(bytes, from, 1);
+		if (len < 8)
+			*(volatile u64 *)bytes &= (1ull << (8 * (len & 7))) - 1;
+		((volatile u64 *)bytes)[1] = 0;
+		return;
+	}
 	__builtin_memset(bytes, 0, 16);
 	if (len & 15)
 		err = bpf_probe_read_kernel(bytes, len & 15, from);

@@ -33,6 +33,20 @@ extern void *bpf_rdonly_cast(const void *obj, u32 type_id) __ksym __weak;
 		value_;                                                                          \
 	})
 
+/*
+ * One or two words of kernel memory by plain loads, where typed_reads: any structure of two words
+ * will do to name their type. What cannot be read is 0. `to` need not be aligned.
+ */
+static __always_inline void read_words(u8 *to, const void *from, u32 n)
+{
+	const struct timespec64 *words =
+		bpf_rdonly_cast(from, bpf_core_type_id_kernel(struct timespec64));
+
+	((volatile u64 *)to)[0] = words->tv_sec;
+	if (n > 1)
+		((volatile u64 *)to)[1] = words->tv_nsec;
+}
+
 static __always_inline void fill_segment(struct thread *th, u64 *cs_base, u8 *cpl)
 {
 	*cs_base = 0;
@@ -63,9 +77,13 @@ static __always_inline u8 fill_insn(u64 ctxt, u64 rip, u8 *insn)
 {
 	u64 len = KVM_READ(struct x86_emulate_ctxt, ctxt, _eip) - rip;
 
-	bpf_probe_read_kernel(
-		insn, 15,
-		__builtin_preserve_access_index(&((struct x86_emulate_ctxt *)ctxt)->fetch.data[0]));
+	const void *from =
+		__builtin_preserve_access_index(&((struct x86_emulate_ctxt *)ctxt)->fetch.data[0]);
+
+	if (typed_reads)
+		read_words(insn, from, 2);
+	else
+		bpf_probe_read_kernel(insn, 15, from);
 	return len > 15 ? 15 : len;
 }
 

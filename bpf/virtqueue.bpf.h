@@ -9,7 +9,9 @@
 
 #include "core.bpf.h"
 
-#define CONTENT_MAX 4096
+#define CONTENT_MAX    4096
+#define QUEUE_SIZE_MAX 1024			       /* QEMU's VIRTQUEUE_MAX_SIZE */
+#define USED_BYTES_MAX (4 + 8ull * QUEUE_SIZE_MAX + 2) /* Virtio 1.2 section 2.7 */
 
 struct virtio_dev_ref {
 	u32 dev;
@@ -270,7 +272,9 @@ static __noinline int emit_rings(u64 vdev, u32 queue, u64 desc, u64 avail, u64 u
 
 	if (!th)
 		return 0;
-	e = reserve(th, sizeof(*e), t_ns, 0, 0, ORIGIN_VIRTQUEUE);
+	/* Who does not know of the used ring would miss what the device writes there. */
+	e = reserve(th, sizeof(*e), t_ns, used, used + USED_BYTES_MAX,
+		    desc ? ORIGIN_VIRTQUEUE : ORIGIN_NONE);
 	if (!e)
 		return 0;
 	__builtin_memset(e, 0, sizeof(*e));
@@ -290,11 +294,30 @@ int BPF_KPROBE(virtqueue__virtio_queue_set_rings, u64 vdev, int n, u64 desc, u64
 	return emit_rings(vdev, n, desc, avail, used);
 }
 
-/* The older interface tells one address; the rings follow from it and the queue's size. */
+/*
+ * The older interface tells one address; the rings follow from it and the queue's size, as in
+ * virtio_queue_update_rings(). struct VirtQueue begins with its VRing, and that with num,
+ * num_default and align (hw/virtio/virtio.c, QEMU 2.x to 10.0).
+ */
 SEC("?uprobe")
-int BPF_KPROBE(virtqueue__virtio_queue_set_addr, u64 vdev, int n, u64 addr)
+int BPF_KPROBE(virtqueue__virtio_queue_set_addr, u64 vdev, u32 n, u64 addr)
 {
-	return emit_rings(vdev, n, addr, 0, 0);
+	struct virtio_dev_ref *d = bpf_map_lookup_elem(&devices, &vdev);
+	u32 vring[3] = {};
+	u64 avail, used;
+
+	if (!addr)
+		return emit_rings(vdev, n, 0, 0, 0);
+	if (!d || !d->base || (n && !d->stride) ||
+	    bpf_probe_read_user(vring, sizeof(vring), (void *)(d->base + n * d->stride)) ||
+	    !vring[0] || vring[0] > QUEUE_SIZE_MAX || !vring[2]) {
+		COUNT(bad_read);
+		lose(loss_of_uprobe(), bpf_ktime_get_ns(), 0, 0, ORIGIN_VIRTQUEUE);
+		return 0;
+	}
+	avail = addr + 16ull * vring[0];
+	used = (avail + 4 + 2ull * vring[0] + vring[2] - 1) & ~((u64)vring[2] - 1);
+	return emit_rings(vdev, n, addr, avail, used);
 }
 
 SEC("?uprobe")
@@ -392,7 +415,7 @@ static __always_inline int complete(u64 vq, u64 elem, u32 len)
 		e->head_len = read_header(&el, e->header);
 		submit(e);
 	}
-	s.n = el.in_num < 1024 ? el.in_num : 1024; /* VIRTQUEUE_MAX_SIZE */
+	s.n = el.in_num < QUEUE_SIZE_MAX ? el.in_num : QUEUE_SIZE_MAX;
 	s.left = len;
 	bpf_loop(s.n, emit_segment, &s, 0);
 	if (nwatch) {

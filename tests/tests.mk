@@ -22,7 +22,7 @@ $(T)/unit/%: $(B)/tests/unit/%.o $(B)/libuser.a $(B)/libreplay.a $(B)/libformats
 $(T)/live/%: $(B)/tests/live/%.o $(B)/libuser.a $(B)/libformats.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(USER_LIBS)
-.SECONDARY: $(unit_src:%.c=$(B)/%.o)
+.SECONDARY: $(unit_src:%.c=$(B)/%.o) $(patsubst tests/live/%.c,$(B)/tests/live/%.o,$(wildcard tests/live/agent_*.c))
 
 .PHONY: deps test-deps demo check check-unit check-live check-form check-layers unit-tests
 deps:

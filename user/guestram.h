@@ -18,18 +18,23 @@ struct guestram_part {
 };
 
 struct guestram {
-	pid_t pid;
+	int mem_fd; /* of guestram_open(), whose owner closes it; -1: nothing can be read */
 	size_t n;
 	struct guestram_part part[GUESTRAM_PARTS];
 };
+
+/* The memory of a process as it is now: what it becomes by exec, or who gets its number, cannot be
+ * read through the descriptor. It must run as uid: a set-uid program is refused. The descriptor, or
+ * -errno. */
+int guestram_open(pid_t pid, uid_t uid);
 
 /* Learns that [gpa,gpa+size) lies at hva; replaces what was known of it. -ENOSPC when full. */
 int guestram_map(struct guestram *g, u64 gpa, u64 size, u64 hva);
 /* Forgets [gpa,gpa+size). */
 void guestram_unmap(struct guestram *g, u64 gpa, u64 size);
 
-/* Reads with process_vm_readv(2). Bytes read from the start, up to the first that is not known; or
- * -errno when there is none (-ENXIO: not RAM; -ESRCH: the VMM is gone). */
+/* Bytes read from the start, up to the first that is not known; or -errno when there is none
+ * (-ENXIO: not RAM; -ESRCH: the VMM is gone). */
 ssize_t guestram_read(const struct guestram *g, u64 gpa, void *buf, size_t len);
 
 /* Calls fn with a content event for each page, or part of one, of [gpa,end) that can be read.

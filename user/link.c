@@ -24,8 +24,9 @@ struct link {
 	int dropped_fd;
 	int greeted;	 /* the peer said HELLO */
 	int owes_config; /* HELLO was handed on, CONFIG not sent yet */
-	pid_t pid;
-	uid_t uid;
+	pid_t pid;	 /* the agent's, and its user */
+	uid_t pid_uid;
+	uid_t uid; /* the one that is expected */
 	u32 flags;
 	u32 nranges;
 	struct agent_range range[AGENT_RANGES];
@@ -149,6 +150,11 @@ pid_t link_pid(const struct link *l)
 	return l->greeted ? l->pid : 0;
 }
 
+uid_t link_uid(const struct link *l)
+{
+	return l->pid_uid;
+}
+
 void link_beat(struct link *l)
 {
 	__atomic_fetch_add(&l->shared->beat, 1, __ATOMIC_RELAXED);
@@ -222,6 +228,7 @@ static int conn_accept(struct link *l)
 	conn_drop(l);
 	l->conn_fd = fd;
 	l->pid = cred.pid;
+	l->pid_uid = cred.uid;
 	if (epoll_add(l->epoll_fd, fd))
 		conn_drop(l);
 	return 1;

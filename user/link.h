@@ -58,6 +58,8 @@ int link_send(struct link *l, enum agent_type type, u64 gpa, u64 size, enum why 
 
 /* The connected agent's process as the kernel tells it; 0 when there is none. */
 pid_t link_pid(const struct link *l);
+/* The user it ran as when it called. */
+uid_t link_uid(const struct link *l);
 
 /* Call at least twice a second while all is well: without it the agent takes the watch off. */
 void link_beat(struct link *l);

@@ -9,11 +9,12 @@
 #include <sys/capability.h>
 #include <sys/prctl.h>
 
-/* process_vm_readv(2) and /proc/PID/exe of another user's process; kill(2) of one. */
-static const cap_value_t to_read[] = {CAP_SYS_PTRACE, CAP_KILL};
+/* kill(2) of another user's process. */
+static const cap_value_t to_signal[] = {CAP_KILL};
 /* BPF links; uprobe perf events, for which perf_uprobe_event_init() still asks CAP_SYS_ADMIN;
- * opening the VMM's executable. */
-static const cap_value_t to_attach[] = {CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH};
+ * opening the VMM's executable and /proc/PID/mem. */
+static const cap_value_t to_attach[] = {CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE,
+					CAP_DAC_READ_SEARCH};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
@@ -37,7 +38,7 @@ int privileges_keep(enum privileges what)
 	int err = have && want ? 0 : -errno;
 
 	if (!err)
-		err = keep(have, want, to_read, COUNT(to_read));
+		err = keep(have, want, to_signal, COUNT(to_signal));
 	if (!err && what == PRIVILEGES_ATTACH)
 		err = keep(have, want, to_attach, COUNT(to_attach));
 	if (!err && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || cap_set_proc(want)))

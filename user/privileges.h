@@ -6,8 +6,8 @@
 #define VMBLAME_PRIVILEGES_H
 
 enum privileges {
-	PRIVILEGES_ATTACH, /* attach uprobes to the VMM, read its memory, send it signals */
-	PRIVILEGES_READ,   /* read its memory, send it signals */
+	PRIVILEGES_ATTACH, /* attach uprobes to the VMM, open its memory, send it signals */
+	PRIVILEGES_SIGNAL, /* send it signals */
 };
 
 /* Gives up all other capabilities, for good, and the ways to get them back. 0 or -errno; without

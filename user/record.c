@@ -25,8 +25,8 @@
 #include "user/record_state.h"
 
 #define SEAL_NS	     2000000000ull
-#define POLL_BUSY_MS 2
-#define POLL_IDLE_MS 20
+#define POLL_BUSY_MS 1
+#define POLL_IDLE_MS 5
 
 void record_say(const char *fmt, ...)
 {
@@ -473,7 +473,7 @@ static int run(struct record *r, bool *never_ran)
 		*never_ran = false;
 		if (r->opts->started)
 			r->opts->started(r->opts->started_arg);
-		privileges_keep(no_preload ? PRIVILEGES_READ : PRIVILEGES_ATTACH);
+		privileges_keep(no_preload ? PRIVILEGES_SIGNAL : PRIVILEGES_ATTACH);
 		loop(r, fd);
 		record_agent_messages(r);
 		finish_sources(r);
@@ -500,6 +500,7 @@ int record_run(struct record_opts *opts, bool *never_ran)
 	r->opts = opts;
 	r->start_ns = wopts.start_mono_ns;
 	r->until_ns = UINT64_MAX;
+	r->ram.mem_fd = r->looked.mem_fd = r->armed.mem_fd = -1;
 	r->from_hit = opts->from.kind == TRIGGER_NONE;
 	r->from_ns = r->from_hit ? 0 : UINT64_MAX;
 	round_out(r);
@@ -516,6 +517,8 @@ int record_run(struct record_opts *opts, bool *never_ran)
 	link_close(r->link);
 	source_bpf_close(r->bpf);
 	merge_close(r->merge);
+	if (r->ram.mem_fd >= 0)
+		close(r->ram.mem_fd);
 	free(r);
 	return ret;
 }

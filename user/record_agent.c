@@ -158,7 +158,6 @@ static void hello(struct record *r, const struct agent_msg *msg, u64 t_ns)
 		return;
 	}
 	r->vmm = link_pid(r->link);
-	r->armed.pid = r->looked.pid = r->vmm;
 	link_arm(r->link, r->from_hit && !r->over);
 	if (r->over)
 		return; /* --until came before there was a VM */
@@ -168,7 +167,9 @@ static void hello(struct record *r, const struct agent_msg *msg, u64 t_ns)
 		err = source_bpf_attach_vmm(r->bpf, r->vmm, exe);
 	if (err)
 		record_say("cannot probe the VMM's executable: %s", strerror(-err));
-	privileges_keep(PRIVILEGES_READ);
+	r->ram.mem_fd = r->looked.mem_fd = guestram_open(r->vmm, link_uid(r->link));
+	if (r->ram.mem_fd < 0)
+		record_say("cannot read the VMM's memory: %s", strerror(-r->ram.mem_fd));
 	n = readlink(exe, path, sizeof(path) - 1);
 	if (n > 0) {
 		path[n] = '\0';
@@ -176,6 +177,7 @@ static void hello(struct record *r, const struct agent_msg *msg, u64 t_ns)
 	}
 	if (!elfsym_build_id(exe, id, sizeof(id)) && id[0])
 		writer_meta(r->writer, "vmm.build_id", id);
+	privileges_keep(PRIVILEGES_SIGNAL);
 	ev.pid = r->vmm;
 	ev.vm = r->opts->vm;
 	record_take(r, &ev.h);

@@ -61,7 +61,6 @@ static void look_for_tables(struct record *r, u64 cr3, unsigned mode)
 	unsigned left = TABLES_MAX;
 
 	r->tables_ns = record_now(r);
-	r->ram.pid = r->vmm;
 	/* 64-bit code runs on four levels (five are told by CR4, which events do not carry: then
 	 * the lowest level is missed). Elsewhere paging may be off or of two kinds: only the root
 	 * is sure. */

@@ -54,9 +54,9 @@ table() {
 }
 
 {
-	echo "vmblame $("$B/vmblame" --version 2>/dev/null | awk '{ print $NF }'), $(date -u '+%F %H:%M UTC')"
-	echo "Linux $(uname -r), $(nproc) CPUs, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)," \
-		"load $(cut -d' ' -f1-3 /proc/loadavg)"
+	echo "$("$B/vmblame" --version 2>/dev/null), $(date -u '+%F %H:%M UTC')"
+	echo "Linux $(uname -r), $(nproc) CPUs," \
+		"$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), load $(cut -d' ' -f1-3 /proc/loadavg)"
 	echo "$(qemu-system-x86_64 --version | head -1); $(perf --version); trace-cmd" \
 		"$(trace-cmd --version 2>/dev/null | sed -n 's/^trace-cmd version \([0-9.]*\).*/\1/p');" \
 		"$(bpftrace --version)"

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What recording one MMIO event costs the vCPU thread, against perf, trace-cmd and bpftrace. In each
-# round the trigger runs alone before and after each tracer; cost is with the tracer, less the mean of
-# those two. The trigger sits on one CPU, what the tracers run of their own on another; every tracer
-# has a buffer of 8 MiB a CPU, and time to empty it: what is lost costs another price.
+# round the trigger runs alone before and after each tracer; cost is with the tracer, less the mean
+# of those two. The trigger sits on one CPU, what the tracers run of their own on another; each
+# tracer has a buffer of 8 MiB a CPU, and time to empty it: what is lost costs another price.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -102,9 +102,10 @@ note "MMIO event: $STORES stores a run ($STORES_BPFTRACE for bpftrace), $ROUNDS 
 note "  an untraced store takes $2 ns ($1 to $3); tracers add, and lost in all rounds:"
 for who in $tracers; do
 	set -- $(spread <"$tmp/$who.ns")
-	note "$(awk -v who="$(echo "$who" | tr _ -)" -v a="$1" -v m="$2" -v b="$3" \
-		'{ lost += $1 > 0 ? $1 : 0; made += $2 } END { printf "    %-10s %7.0f ns (%.0f to %.0f)   %d of %d",
-		who, m, a, b, lost, made }' "$tmp/$who.lost")"
+	note "$(awk -v who="$(echo "$who" | tr _ -)" -v a="$1" -v m="$2" -v b="$3" '
+		{ lost += $1 > 0 ? $1 : 0; made += $2 }
+		END { printf "    %-10s %7.0f ns (%.0f to %.0f)   %d of %d", who, m, a, b, lost, made }
+		' "$tmp/$who.lost")"
 done
 
 # The BPF program's own time, in a run of its own: the statistics cost something themselves.

@@ -35,10 +35,16 @@ while [ $i -lt "$ROUNDS" ]; do
 	echo "$ours" >>"$tmp/ours"
 
 	# trace-cmd's payload: what it says its per-CPU data take, once compressed by itself (zstd) and
-	# once by zstd -3; the smaller counts.
-	boot_run $on_tracer_cpu "$BENCH/trace_cmd.sh" record -q --compression none -b 8192 \
-		-e kvm:kvm_mmio -o "$tmp/plain.dat"
-	theirs_n=$(trace-cmd report "$tmp/plain.dat" 2>/dev/null | grep -c 'kvm_mmio:')
+	# once by zstd -3; the smaller counts. It records every guest of the machine, so a round in which
+	# others made events too is run again. (The few more are loads, told of twice.)
+	for try in 1 2 3 4; do
+		boot_run $on_tracer_cpu "$BENCH/trace_cmd.sh" record -q --compression none -b 8192 \
+			-e kvm:kvm_mmio -o "$tmp/plain.dat"
+		theirs_n=$(trace-cmd report "$tmp/plain.dat" 2>/dev/null | grep -c 'kvm_mmio:') || :
+		[ "$theirs_n" -gt $((ours_n * 105 / 100)) ] || break
+	done
+	[ "$theirs_n" -le $((ours_n * 105 / 100)) ] || [ "$try" -lt 4 ] ||
+		note "size: other guests ran, and are among trace-cmd's events"
 	trace-cmd report --stat "$tmp/plain.dat" 2>/dev/null >"$tmp/stat"
 	: >"$tmp/payload"
 	awk '/^CPU[0-9]+ data recorded at offset=/ { sub(/.*=/, ""); off = $1 }
@@ -66,10 +72,11 @@ row "the same / trace-cmd's payload, zstd" 0.35 <"$tmp/ratio"
 # As recorded without any option, for comparison.
 boot_run $on_tracer_cpu "$VMBLAME" record -q --user root --mode events --force -o "$tmp/all.vmb" --
 "$VMBLAME" info --json "$tmp/all.vmb" >"$tmp/info"
-note "size: SeaBIOS boot to \"No bootable\", $ROUNDS times each. Ours is the whole file, with only" \
-	"exits__kvm_mmio on: $ours_n events, $lost lost."
-note "  trace-cmd's payload is its per-CPU data without its header ($theirs_n events): $plain bytes an" \
-	"event, by zstd -3 $zstd3, by its own zstd $own; the smaller counts."
-note "  with every probe on: $(stat -c %s "$tmp/all.vmb") bytes, $(json_number "$tmp/info" events)" \
+note "size: SeaBIOS boot to \"No bootable\", $ROUNDS times each. Ours is the whole file, with" \
+	"only exits__kvm_mmio on: $ours_n events, $lost lost."
+note "  trace-cmd's payload is its per-CPU data without its header ($theirs_n events):" \
+	"$plain bytes an event, by zstd -3 $zstd3, by its own zstd $own; the smaller counts."
+note "  with every probe on: $(stat -c %s "$tmp/all.vmb") bytes," \
+	"$(json_number "$tmp/info" events)" \
 	"events ($(json_number "$tmp/info" mmio) mmio, $(json_number "$tmp/info" pio) pio)," \
 	"$(json_number "$tmp/info" event_bytes) bytes an event"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # trace_cmd.sh ARGS...: trace-cmd, also where the kernel is locked down and refuses the files of the
-# function tracer, which trace-cmd opens whether it needs them or not. In a private mount namespace a
-# dummy lies over each of those. What trace-cmd changes in tracefs is put back, also on a signal.
+# function tracer, which trace-cmd opens whether it needs them or not. In a private mount namespace
+# a dummy lies over each of those. What trace-cmd changes in tracefs is put back, also on a signal.
 set -eu
 
 T=/sys/kernel/tracing

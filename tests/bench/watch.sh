@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# A trapped store in watch mode against the same exit with no tracing. A guest stores to a watched page
-# in a tight loop; both runs have the agent's read-only slot, one has every probe on, one none. CPU
-# time of the VMM's process (all threads) from the guest's first line to its last, so that booting is
-# not in it; pairs in alternating order.
+# A trapped store in watch mode against the same exit with no tracing. A guest stores to a watched
+# page in a tight loop; both runs have the agent's read-only slot, one has every probe on, one none.
+# CPU time of the VMM's process (all threads) from the guest's first line to its last, so that
+# booting is not in it; pairs in alternating order.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -66,8 +66,10 @@ paste "$tmp/with.ns" "$tmp/without.ns" | awk '{ print $1 / $2 }' |
 set -- $(spread <"$tmp/with.ns")
 with_ns=$(printf '%.0f ns (%.0f to %.0f)' "$2" "$1" "$3")
 set -- $(spread <"$tmp/without.ns")
-note "watch: $STORES stores to one page, $PAIRS pairs, CPU time of the VMM a store: traced $with_ns," \
-	"untraced $(printf '%.0f ns (%.0f to %.0f)' "$2" "$1" "$3"); lost in all: $(awk '{ n += $1 } END { print n }' "$tmp/lost")"
+note "watch: $STORES stores to one page, $PAIRS pairs, CPU time of the VMM a store: traced" \
+	"$with_ns," \
+	"untraced $(printf '%.0f ns (%.0f to %.0f)' "$2" "$1" "$3"); lost" \
+	"in all: $(awk '{ n += $1 } END { print n }' "$tmp/lost")"
 # Is it really the same exit? As many as the guest made stores.
 loop plain_slot $without_all --watch 0x1800000+4096
 note "  the same loop to an unwatched page, no exit: $(printf %.0f "$(cat "$tmp/now")") ns a store"

@@ -4,14 +4,18 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 static u8 ram[4 * 4096] __attribute__((aligned(4096)));
+
+static int self;
 
 static void fill(void)
 {
@@ -21,7 +25,7 @@ static void fill(void)
 
 static void test_read_across_parts(void **state)
 {
-	struct guestram g = {.pid = getpid()};
+	struct guestram g = {.mem_fd = self};
 	u8 buf[8192];
 
 	(void)state;
@@ -38,7 +42,7 @@ static void test_read_across_parts(void **state)
 
 static void test_unmap_splits(void **state)
 {
-	struct guestram g = {.pid = getpid()};
+	struct guestram g = {.mem_fd = self};
 	u8 byte;
 
 	(void)state;
@@ -57,7 +61,7 @@ static void test_unmap_splits(void **state)
 
 static void test_map_replaces(void **state)
 {
-	struct guestram g = {.pid = getpid()};
+	struct guestram g = {.mem_fd = self};
 	u8 byte;
 
 	(void)state;
@@ -72,7 +76,7 @@ static void test_map_replaces(void **state)
 
 static void test_full(void **state)
 {
-	struct guestram g = {.pid = getpid()};
+	struct guestram g = {.mem_fd = self};
 
 	(void)state;
 	for (u64 i = 0; i < GUESTRAM_PARTS; i++)
@@ -98,7 +102,7 @@ static int count(void *arg, const struct event *ev)
 
 static void test_look(void **state)
 {
-	struct guestram g = {.pid = getpid()};
+	struct guestram g = {.mem_fd = self};
 	u64 total = 0;
 
 	(void)state;
@@ -115,12 +119,61 @@ static void test_look(void **state)
 
 static void test_process_gone(void **state)
 {
-	struct guestram g = {.pid = 0x7ffffff0};
+	pid_t child = fork();
+	struct guestram g = {.mem_fd = guestram_open(child, getuid())};
 	u8 byte;
 
 	(void)state;
-	assert_int_equal(guestram_map(&g, 0, 4096, 4096), 0);
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	fill();
+	assert_true(g.mem_fd >= 0);
+	assert_int_equal(guestram_map(&g, 0, sizeof(ram), (uintptr_t)ram), 0);
+	assert_int_equal(guestram_read(&g, 0, &byte, 1), 1);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
 	assert_int_equal(guestram_read(&g, 0, &byte, 1), -ESRCH);
+	close(g.mem_fd);
+	assert_int_equal(guestram_open(child, getuid()), -ENOENT);
+}
+
+/* What it executes may be a set-uid program, whose memory is nobody's business. */
+static void test_process_executes(void **state)
+{
+	int go[2];
+	(void)state;
+	assert_int_equal(pipe(go), 0);
+	pid_t child = fork();
+	if (!child) {
+		char c;
+
+		if (read(go[0], &c, 1) == 1)
+			execl("/bin/sleep", "sleep", "100", NULL);
+		_exit(1);
+	}
+	struct guestram g = {.mem_fd = guestram_open(child, getuid())};
+	u8 byte;
+
+	fill();
+	assert_int_equal(guestram_map(&g, 0, sizeof(ram), (uintptr_t)ram), 0);
+	assert_int_equal(guestram_read(&g, 0, &byte, 1), 1);
+	assert_int_equal(write(go[1], "g", 1), 1);
+	for (int i = 0; i < 500 && guestram_read(&g, 0, &byte, 1) == 1; i++)
+		usleep(10000);
+	assert_int_equal(guestram_read(&g, 0, &byte, 1), -ESRCH);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close(g.mem_fd);
+	close(go[0]);
+	close(go[1]);
+}
+
+static void test_other_owner(void **state)
+{
+	(void)state;
+	assert_int_equal(guestram_open(getpid(), getuid() + 1), -EPERM);
 }
 
 int main(void)
@@ -132,7 +185,10 @@ int main(void)
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_look),
 		cmocka_unit_test(test_process_gone),
+		cmocka_unit_test(test_process_executes),
+		cmocka_unit_test(test_other_owner),
 	};
 
+	self = guestram_open(getpid(), getuid());
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
