@@ -62,6 +62,14 @@ int record_take(void *arg, const struct event *ev);
 /* Takes everything the rings hold. */
 void record_drain(struct record *r);
 
+/* The beginning (record_start.c). no_preload: why the agent cannot be loaded into the VMM, or NULL.
+ */
+void record_round_out(struct record *r);
+/* 0 or -errno after a message. */
+int record_open_sources(struct record *r, const char *no_preload);
+/* 0, or the exit status after a message. */
+int record_start_vmm(struct record *r, const char *no_preload);
+
 /* What the agent says (record_agent.c). */
 void record_agent_messages(struct record *r);
 /* Sends a command and waits for its answer, at most two seconds. */

@@ -119,6 +119,10 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	writer_meta(w, "vm.args", "synthetic");
 	err = writer_put(w, &cover.h, NULL);
+	cover.origin = ORIGIN_VIRTQUEUE;
+	cover.size = 0; /* everywhere */
+	if (!err)
+		err = writer_put(w, &cover.h, NULL);
 	for (u64 i = 0; i < n && !err; i++) {
 		if (run.left == 0)
 			run_next(&run);
