@@ -17,10 +17,17 @@ done
 [ "$(id -u)" = 0 ] || { echo "bench: root is needed" >&2; exit 1; }
 for tool in qemu-system-x86_64 perf trace-cmd bpftrace bpftool zstd taskset unshare; do
 	PATH=$PATH:/usr/sbin:/sbin command -v $tool >/dev/null || {
-		echo "bench: $tool is missing (tests/deps.sh test)" >&2
+		echo "bench: $tool is missing (tests/deps.sh bench)" >&2
 		exit 1
 	}
 done
+
+# perf and bpftrace want tracefs, and mount it for good when it is not there: so all of this happens in
+# a mount namespace of its own, which goes with it.
+if [ -z "${BENCH_NAMESPACE-}" ]; then
+	exec env BENCH_NAMESPACE=1 unshare -m --propagation private sh "tests/bench/bench.sh" "$@"
+fi
+[ -e /sys/kernel/tracing/tracing_on ] || mount -t tracefs tracefs /sys/kernel/tracing || exit 1
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/vmblame-bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
