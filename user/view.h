@@ -24,7 +24,7 @@ struct view_write {
 	const u8 *bytes, *old; /* end - gpa; or NULL */
 };
 
-/* The fields of DESIGN's ledger object, without "v" and brackets. */
+/* The fields of one write in --json, without "v" and brackets. */
 void view_json(struct json *j, const struct view *view, const struct view_write *w);
 /* One line, with its newline. */
 void view_line(FILE *f, const struct view *view, const struct view_write *w);

@@ -95,7 +95,7 @@ def demo():
     with open(f"{GUESTS}/module.good", "rb") as a, open(f"{GUESTS}/module.bad", "rb") as b:
         good, bad = a.read(), b.read()
     damaged = [i for i in range(len(good)) if good[i] != bad[i]]
-    # Of CASES' 35 damaged places those that the good copy did not hold already.
+    # Of the 35 places that are written those that the good copy did not hold already.
     expect(len(damaged) > 20 and damaged[0] == 0x3ac08, damaged)
     first = None
     for row in rows("who", trace, f"{base + 0x3ac00:#x}+112", "--symbols", f"{GUESTS}/console.elf"):
