@@ -188,15 +188,16 @@ static bool rule_ring(const struct case_file *c, struct answer *a)
 	return true;
 }
 
-enum looks { LOOKS_AGREE, LOOKS_DIFFER };
+enum looks { LOOKS_NONE, LOOKS_AGREE, LOOKS_DIFFER };
 
 /* Compares the looks since the write with what it left, or with each other. *bytes receives what
  * the piece is known to hold, *odd the look that says otherwise; without a write c->from then moves
- * to the first look. */
+ * to the first look. LOOKS_NONE: there was nothing to compare. */
 static enum looks looks_compare(struct case_file *c, const u8 **bytes, const struct kept **odd)
 {
 	const struct piece *p = c->piece;
 	const u8 *expected = c->write ? write_bytes(p, c->write) : NULL;
+	enum looks result = LOOKS_NONE;
 	struct moment first = c->from;
 
 	*bytes = expected;
@@ -208,7 +209,9 @@ static enum looks looks_compare(struct case_file *c, const u8 **bytes, const str
 		if (!expected) {
 			expected = slice(p, k);
 			first = c->write ? c->from : k->at;
+			continue;
 		}
+		result = LOOKS_AGREE;
 		if (memcmp(expected, slice(p, k), p->end - p->gpa)) {
 			*odd = k;
 			c->from = first;
@@ -217,7 +220,7 @@ static enum looks looks_compare(struct case_file *c, const u8 **bytes, const str
 	}
 	if (!c->write)
 		*bytes = expected;
-	return LOOKS_AGREE;
+	return result;
 }
 
 static u16 covers_since(const struct case_file *c)
@@ -255,6 +258,7 @@ static bool case_judge(struct case_file *c, struct answer *a)
 {
 	const struct piece *p = c->piece;
 	const struct kept *odd = NULL;
+	enum looks looks;
 
 	*a = (struct answer){
 		.write = c->write ? &p->pile->writes[c->write->write] : NULL,
@@ -270,7 +274,8 @@ static bool case_judge(struct case_file *c, struct answer *a)
 	a->covers = covers_since(c);
 	if (gap_or_lost || rule_ring(c, a))
 		return true;
-	if (looks_compare(c, &a->bytes, &odd) == LOOKS_DIFFER) {
+	looks = looks_compare(c, &a->bytes, &odd);
+	if (looks == LOOKS_DIFFER) {
 		if (p->end - p->gpa > 1)
 			return false;
 		answer_differ(c, a, odd);
@@ -279,8 +284,9 @@ static bool case_judge(struct case_file *c, struct answer *a)
 	} else {
 		a->verdict = VERDICT_INITIAL;
 		snprintf(a->detail, sizeof(a->detail),
-			 "not written since it has been observed, from %llu.%09llu s on",
-			 SECONDS(c->from.t_ns));
+			 "not written since it has been observed, from %llu.%09llu s on%s",
+			 SECONDS(c->from.t_ns),
+			 looks == LOOKS_AGREE ? "" : "; no later look at the memory confirms it");
 	}
 	return true;
 }

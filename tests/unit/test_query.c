@@ -87,6 +87,40 @@ static void last_writer_of_each_byte(void **state)
 	scribe_end(&s);
 }
 
+static int unconfirmed(void *arg, const struct run *run)
+{
+	bool *found = arg;
+
+	assert_int_equal(run->answers[0].verdict, VERDICT_INITIAL);
+	*found = strstr(run->answers[0].detail, "no later look") != NULL;
+	return 0;
+}
+
+/* INITIAL says so when nothing but silence speaks for it: one look is no comparison, two are. */
+static void initial_tells_whether_a_look_confirms_it(void **state)
+{
+	for (int looks = 0; looks <= 2; looks++) {
+		const struct query q = {0x1000, 0x1004, MOMENT_END, 1};
+		struct scribe s;
+		char err[256] = "";
+		bool found;
+
+		(void)state;
+		scribe_begin(&s);
+		scribe_watch(&s, 0x1000, 0x1000);
+		if (looks > 0)
+			scribe_content(&s, CONTENT_WHY_START, 0, 0x1000, "....");
+		if (looks > 1)
+			scribe_content(&s, CONTENT_WHY_END, 0, 0x1000, "....");
+		scribe_read(&s);
+		assert_int_equal(query_run(s.reader, s.state, &q, unconfirmed, &found, NULL, err,
+					   sizeof(err)),
+				 0);
+		assert_int_equal(found, looks < 2);
+		scribe_end(&s);
+	}
+}
+
 static void bytes_with_the_same_answer_are_one_run(void **state)
 {
 	struct scribe s;
@@ -368,6 +402,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(last_writer_of_each_byte),
+		cmocka_unit_test(initial_tells_whether_a_look_confirms_it),
 		cmocka_unit_test(bytes_with_the_same_answer_are_one_run),
 		cmocka_unit_test(before_a_time_and_the_last_n),
 		cmocka_unit_test(unwatched_is_unknown),
