@@ -72,4 +72,12 @@ struct vcpu_pvm___vb {
 	int cpl;
 } __attribute__((preserve_access_index));
 
+/* What KVM_READ() calls them. */
+#define KVM_TYPE_kvm_vcpu	  struct kvm_vcpu
+#define KVM_TYPE_x86_emulate_ctxt struct x86_emulate_ctxt
+#define KVM_TYPE_vcpu_svm	  struct vcpu_svm___vb
+#define KVM_TYPE_vmcb		  struct vmcb___vb
+#define KVM_TYPE_vcpu_vmx	  struct vcpu_vmx___vb
+#define KVM_TYPE_vcpu_pvm	  struct vcpu_pvm___vb
+
 #endif

@@ -19,6 +19,7 @@ const volatile struct gpa_range asked[MAX_WATCH];
 const volatile bool confirm_stores; /* kvm_userspace_exit is attached */
 const volatile bool want_stacks;    /* return addresses for device accesses too */
 const volatile bool typed_reads;    /* bpf_rdonly_cast() works on KVM's structures */
+const volatile struct type_ids type_ids;
 const volatile u32 nplaces;	    /* of one CPU: a power of two */
 
 /* Resets seen, and the VMs of the process in the order in which they were seen. */

@@ -18,6 +18,17 @@
 /* KVM's back end; the recorder finds out which. */
 enum backend { BACKEND_UNKNOWN, BACKEND_SVM, BACKEND_VMX, BACKEND_PVM };
 
+/* Structures of the kernel's that are read by plain loads where that works (KVM_READ): their numbers
+ * in the BTF of the kernel proper, 0 where it lacks them. */
+#define KERNEL_TYPES(X) \
+	X(kvm_vcpu) X(x86_emulate_ctxt) X(vcpu_svm) X(vmcb) X(vcpu_vmx) X(vcpu_pvm) X(timespec64)
+
+#define TYPE_ID(name) u32 name;
+struct type_ids {
+	KERNEL_TYPES(TYPE_ID)
+};
+#undef TYPE_ID
+
 struct gpa_range {
 	u64 gpa, end; /* half-open */
 };

@@ -17,20 +17,23 @@ static __always_inline u8 mode_of(u32 emul_mode)
 
 /*
  * A field of one of KVM's structures. Where KVM is built into the kernel and has bpf_rdonly_cast()
- * (Linux 6.2, commit a35b9af4ec2c) it is a plain load; else a call of a helper.
+ * (Linux 6.2, commit a35b9af4ec2c) it is a plain load; else a call of a helper. The numbers of the
+ * types come from the recorder: with KVM as a module each of its modules has its own, and libbpf
+ * takes that for an ambiguity.
  */
 extern void *bpf_rdonly_cast(const void *obj, u32 type_id) __ksym __weak;
 
-#define KVM_READ(type, ptr, field)                                                               \
-	({                                                                                       \
-		void *from_ = (void *)(ptr);                                                     \
-		typeof(((type *)0)->field) value_ = 0;                                           \
-		if (typed_reads)                                                                 \
-			value_ = ((type *)bpf_rdonly_cast(from_, bpf_core_type_id_kernel(type))) \
-					 ->field;                                                \
-		else                                                                             \
-			bpf_core_read(&value_, sizeof(value_), &((type *)from_)->field);         \
-		value_;                                                                          \
+#define KVM_READ(type, ptr, field)                                                                 \
+	({                                                                                         \
+		void *from_ = (void *)(ptr);                                                       \
+		typeof(((KVM_TYPE_##type *)0)->field) value_ = 0;                                  \
+		if (typed_reads)                                                                   \
+			value_ =                                                                   \
+				((KVM_TYPE_##type *)bpf_rdonly_cast(from_, type_ids.type))->field; \
+		else                                                                               \
+			bpf_core_read(&value_, sizeof(value_),                                     \
+				      &((KVM_TYPE_##type *)from_)->field);                         \
+		value_;                                                                            \
 	})
 
 /*
@@ -39,8 +42,7 @@ extern void *bpf_rdonly_cast(const void *obj, u32 type_id) __ksym __weak;
  */
 static __always_inline void read_words(u8 *to, const void *from, u32 n)
 {
-	const struct timespec64 *words =
-		bpf_rdonly_cast(from, bpf_core_type_id_kernel(struct timespec64));
+	const struct timespec64 *words = bpf_rdonly_cast(from, type_ids.timespec64);
 
 	((volatile u64 *)to)[0] = words->tv_sec;
 	if (n > 1)
@@ -52,22 +54,20 @@ static __always_inline void fill_segment(struct thread *th, u64 *cs_base, u8 *cp
 	*cs_base = 0;
 	*cpl = 0xff;
 	if (backend == BACKEND_PVM) {
-		*cs_base = KVM_READ(struct vcpu_pvm___vb, th->vcpu, seg[SREG_CS].base);
-		*cpl = KVM_READ(struct vcpu_pvm___vb, th->vcpu, cpl);
+		*cs_base = KVM_READ(vcpu_pvm, th->vcpu, seg[SREG_CS].base);
+		*cpl = KVM_READ(vcpu_pvm, th->vcpu, cpl);
 	} else if (backend == BACKEND_SVM) {
-		struct vmcb___vb *vmcb = KVM_READ(struct vcpu_svm___vb, th->vcpu, vmcb);
+		struct vmcb___vb *vmcb = KVM_READ(vcpu_svm, th->vcpu, vmcb);
 
-		*cs_base = KVM_READ(struct vmcb___vb, vmcb, save.cs.base);
-		*cpl = KVM_READ(struct vmcb___vb, vmcb, save.cpl);
+		*cs_base = KVM_READ(vmcb, vmcb, save.cs.base);
+		*cpl = KVM_READ(vmcb, vmcb, save.cpl);
 	} else if (backend == BACKEND_VMX) {
-		u32 cached = KVM_READ(struct vcpu_vmx___vb, th->vcpu, segment_cache.bitmask);
+		u32 cached = KVM_READ(vcpu_vmx, th->vcpu, segment_cache.bitmask);
 
 		if (cached & (1u << (4 * SREG_CS + 1)))
-			*cs_base = KVM_READ(struct vcpu_vmx___vb, th->vcpu,
-					    segment_cache.seg[SREG_CS].base);
+			*cs_base = KVM_READ(vcpu_vmx, th->vcpu, segment_cache.seg[SREG_CS].base);
 		if (cached & (1u << (4 * SREG_CS)))
-			*cpl = KVM_READ(struct vcpu_vmx___vb, th->vcpu,
-					segment_cache.seg[SREG_CS].selector) &
+			*cpl = KVM_READ(vcpu_vmx, th->vcpu, segment_cache.seg[SREG_CS].selector) &
 			       3;
 	}
 }
@@ -75,7 +75,7 @@ static __always_inline void fill_segment(struct thread *th, u64 *cs_base, u8 *cp
 /* What the emulator fetched of the instruction; the length is how far it decoded. */
 static __always_inline u8 fill_insn(u64 ctxt, u64 rip, u8 *insn)
 {
-	u64 len = KVM_READ(struct x86_emulate_ctxt, ctxt, _eip) - rip;
+	u64 len = KVM_READ(x86_emulate_ctxt, ctxt, _eip) - rip;
 
 	const void *from =
 		__builtin_preserve_access_index(&((struct x86_emulate_ctxt *)ctxt)->fetch.data[0]);
@@ -89,21 +89,21 @@ static __always_inline u8 fill_insn(u64 ctxt, u64 rip, u8 *insn)
 
 /* The fields of EVENT_VCPU_FIELDS, without return addresses: nret is 0 and the arrays hold whatever
  * was there. `e` is any event that has them. */
-#define FILL_VCPU(th, e, emulated)                                                            \
-	do {                                                                                  \
-		(e)->rsp = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.regs[REG_RSP]);         \
-		(e)->rbp = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.regs[REG_RBP]);         \
-		(e)->cr3 = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.cr3);                   \
-		fill_segment((th), &(e)->cs_base, &(e)->cpl);                                 \
-		(e)->nret = 0;                                                                \
-		(e)->mode = mode_of(KVM_READ(struct x86_emulate_ctxt, (th)->ctxt, mode));     \
-		if (emulated) {                                                               \
-			(e)->rip = KVM_READ(struct x86_emulate_ctxt, (th)->ctxt, eip);        \
-			(e)->insn_len = fill_insn((th)->ctxt, (e)->rip, (e)->insn);           \
-		} else {                                                                      \
-			(e)->rip = KVM_READ(struct kvm_vcpu, (th)->vcpu, arch.regs[REG_RIP]); \
-			(e)->insn_len = 0;                                                    \
-		}                                                                             \
+#define FILL_VCPU(th, e, emulated)                                                     \
+	do {                                                                           \
+		(e)->rsp = KVM_READ(kvm_vcpu, (th)->vcpu, arch.regs[REG_RSP]);         \
+		(e)->rbp = KVM_READ(kvm_vcpu, (th)->vcpu, arch.regs[REG_RBP]);         \
+		(e)->cr3 = KVM_READ(kvm_vcpu, (th)->vcpu, arch.cr3);                   \
+		fill_segment((th), &(e)->cs_base, &(e)->cpl);                          \
+		(e)->nret = 0;                                                         \
+		(e)->mode = mode_of(KVM_READ(x86_emulate_ctxt, (th)->ctxt, mode));     \
+		if (emulated) {                                                        \
+			(e)->rip = KVM_READ(x86_emulate_ctxt, (th)->ctxt, eip);        \
+			(e)->insn_len = fill_insn((th)->ctxt, (e)->rip, (e)->insn);    \
+		} else {                                                               \
+			(e)->rip = KVM_READ(kvm_vcpu, (th)->vcpu, arch.regs[REG_RIP]); \
+			(e)->insn_len = 0;                                             \
+		}                                                                      \
 	} while (0)
 
 #endif

@@ -5,6 +5,7 @@
 #include "user/source_bpf.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <pthread.h>
@@ -57,6 +58,7 @@ struct source_bpf {
 	struct attached attached[NPROBES];
 	int (*fn)(void *arg, const struct event *ev);
 	void *arg;
+	struct type_ids type_ids;
 	bool typed_reads;
 };
 
@@ -75,6 +77,23 @@ static u32 find_backend(void)
 	if (!access("/sys/module/kvm_intel", F_OK))
 		return BACKEND_VMX;
 	return BACKEND_PVM;
+}
+
+/* KVM built into the kernel: its structures' numbers are those of the kernel's BTF. */
+static bool find_types(struct type_ids *ids)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	int id;
+
+	if (!btf)
+		return false;
+#define FIND(name)                                                \
+	id = btf__find_by_name_kind(btf, #name, BTF_KIND_STRUCT); \
+	ids->name = id > 0 ? (u32)id : 0;
+	KERNEL_TYPES(FIND)
+#undef FIND
+	btf__free(btf);
+	return ids->kvm_vcpu && ids->x86_emulate_ctxt;
 }
 
 static u32 cpu_count(void)
@@ -101,6 +120,7 @@ static void configure(struct source_bpf *s, const struct source_bpf_opts *opts)
 	s->nplaces = place_count(opts->ring_bytes);
 	skel->rodata->nplaces = s->nplaces;
 	skel->rodata->typed_reads = s->typed_reads;
+	skel->rodata->type_ids = s->type_ids;
 	bpf_map__set_max_entries(skel->maps.places, s->nplaces * cpu_count());
 	skel->rodata->backend = find_backend();
 	skel->rodata->only_vm = opts->vm;
@@ -218,13 +238,14 @@ static int load_what_loads(struct source_bpf *s, const struct source_bpf_opts *o
 	int errs[NPROBES] = {0};
 	int err;
 
-	s->typed_reads = true;
-	err = load(s, opts, off);
-	if (!err || err == -EPERM)
-		return err;
-	/* An older kernel, or KVM as a module. */
-	vmblame_bpf__destroy(s->skel);
-	s->typed_reads = false;
+	s->typed_reads = find_types(&s->type_ids);
+	if (s->typed_reads) {
+		err = load(s, opts, off);
+		if (!err || err == -EPERM)
+			return err;
+		vmblame_bpf__destroy(s->skel); /* an older kernel */
+		s->typed_reads = false;
+	}
 	err = load(s, opts, off);
 	if (!err)
 		return 0;
