@@ -26,6 +26,7 @@ typedef int64_t s64;
 #include "events.def"
 
 #define VCPU_NONE    0xffff
+#define QUEUE_ALL    0xffff	 /* all queues of a device: which ones is not known */
 #define BOOT_UNKNOWN 0xffffffffu /* resets are not observed */
 
 /* Enumerations: enum origin { ORIGIN_VCPU = 1, ... }, and so on. */
@@ -44,6 +45,9 @@ enum cpu_mode { ENUM_CPU_MODE(CPU_MODE_ITEM) };
 #define MMIO_DONE_ITEM(num, name, text) MMIO_DONE_##name = (num),
 enum mmio_done { ENUM_MMIO_DONE(MMIO_DONE_ITEM) };
 #undef MMIO_DONE_ITEM
+#define BACKEND_ITEM(num, name, text) QUEUE_BACKEND_##name = (num),
+enum queue_backend { ENUM_BACKEND(BACKEND_ITEM) };
+#undef BACKEND_ITEM
 #define CONTENT_WHY_ITEM(num, name, text) CONTENT_WHY_##name = (num),
 enum content_why { ENUM_CONTENT_WHY(CONTENT_WHY_ITEM) };
 #undef CONTENT_WHY_ITEM
@@ -59,6 +63,21 @@ enum reset_cause { ENUM_RESET_CAUSE(RESET_CAUSE_ITEM) };
 #define VIRTIO_ID_ITEM(num, name, text) VIRTIO_ID_##name = (num),
 enum virtio_id { ENUM_VIRTIO_ID(VIRTIO_ID_ITEM) };
 #undef VIRTIO_ID_ITEM
+#define FAST_RESULT_ITEM(num, name, text) FAST_RESULT_##name = (num),
+enum fast_result { ENUM_FAST_RESULT(FAST_RESULT_ITEM) };
+#undef FAST_RESULT_ITEM
+#define MMU_ITEM(num, name, text) MMU_##name = (num),
+enum mmu { ENUM_MMU(MMU_ITEM) };
+#undef MMU_ITEM
+#define ZAP_ITEM(num, name, text) ZAP_##name = (num),
+enum zap { ENUM_ZAP(ZAP_ITEM) };
+#undef ZAP_ITEM
+#define DIRTY_VIA_ITEM(num, name, text) DIRTY_VIA_##name = (num),
+enum dirty_via { ENUM_DIRTY_VIA(DIRTY_VIA_ITEM) };
+#undef DIRTY_VIA_ITEM
+#define WRITABLE_ITEM(num, name, text) WRITABLE_##name = (num),
+enum writable { ENUM_WRITABLE(WRITABLE_ITEM) };
+#undef WRITABLE_ITEM
 
 /* Numbers of the kinds: EVENT_mmio = 1, ... */
 #define EVENT_NUMBER(num, name, stream, fields, doc) EVENT_##name = (num),

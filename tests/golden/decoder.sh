@@ -95,7 +95,7 @@ else
 fi
 
 if lacks=$(live_lacks); then
-	skip "two readers: a recording" "needs $lacks"
+	not_applicable "two readers: a recording" "needs $lacks"
 elif [ ! -e "$GUESTS/stores-small.img" ]; then
 	skip "two readers: a recording" "needs make guests"
 else

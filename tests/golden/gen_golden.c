@@ -162,6 +162,79 @@ static void gen_kinds(void)
 	finish(w, "kinds.vmb");
 }
 
+/* The kinds of the kvm_mmu probes, as a guest's first touches make them. */
+static void gen_mmu(void)
+{
+	struct writer *w = begin("mmu.vmb", 0);
+	const struct event_mapped_writable found = {
+		.h = {.t_ns = 9000, .tid = 4711, .tseq = 13, .kind = EVENT_mapped_writable},
+		.gpa = 0xfffc0000,
+		.spte = 0x8000000123456867ull,
+		.level = 1,
+		.what = WRITABLE_READONLY_SLOT,
+		.slot = 3,
+		.flags = 2,
+		.rip = 0xfff0,
+		.cs_base = 0xffff0000,
+	};
+
+	for (u32 i = 0; i < 3; i++) {
+		const u64 gpa = 0x100000 + 4096 * i;
+		const struct event h = {.t_ns = 1000 * (i + 1), .tid = 4711, .tseq = 4 * i + 1};
+		struct event_page_fault fault = {.h = h,
+						 .gpa = gpa,
+						 .error = 0x100000006,
+						 .rip = 0x8000 + i % 2,
+						 .cr3 = 0x9000};
+		struct event_spte spte = {.h = h,
+					  .gpa = gpa,
+					  .level = 1,
+					  .mmu = MMU_SHADOW,
+					  .spte = 0x8000000000000867ull | gpa,
+					  .rip = 0x8000 + i % 2,
+					  .cr3 = 0x9000};
+		struct event_dirty dirty = {.h = h,
+					    .gpa = gpa,
+					    .offset = gpa >> 12,
+					    .slot = 1,
+					    .via = DIRTY_VIA_RING,
+					    .rip = 0x8000,
+					    .cpl = 3};
+		struct event_zap zap = {.h = h,
+					.gpa = gpa,
+					.size = 4096,
+					.hva = 0x7f0000000000 + gpa,
+					.what = ZAP_NOTIFIER,
+					.cpl = 0xff};
+		struct event_fast_fault fast = {.h = h,
+						.gpa = gpa,
+						.error = 0x100000007,
+						.result = FAST_RESULT_FIXED,
+						.old = 0x865 | gpa,
+						.spte = 0x867 | gpa,
+						.rip = 0x8003};
+
+		fault.h.kind = EVENT_page_fault;
+		spte.h.kind = EVENT_spte;
+		spte.h.tseq++;
+		dirty.h.kind = EVENT_dirty;
+		dirty.h.tseq += 2;
+		fast.h.kind = EVENT_fast_fault;
+		fast.h.tseq += 3;
+		zap.h.kind = EVENT_zap;
+		zap.h.vcpu = VCPU_NONE;
+		zap.h.tid = 17;
+		zap.h.tseq = 0;
+		put(w, &fault);
+		put(w, &spte);
+		put(w, &dirty);
+		put(w, &fast);
+		put(w, &zap);
+	}
+	put(w, &found);
+	finish(w, "mmu.vmb");
+}
+
 /* `to` is `from` up to `size` bytes (0: all), then changed at off. */
 static void derive(const char *from, const char *to, size_t size, long off, u8 byte)
 {
@@ -192,6 +265,7 @@ int main(int argc, char **argv)
 	gen_tiny();
 	gen_stos();
 	gen_kinds();
+	gen_mmu();
 	struct stat st;
 
 	if (stat("kinds.vmb", &st))

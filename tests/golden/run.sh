@@ -23,6 +23,7 @@ expect() {
 expect tiny tiny.vmb
 expect stos stos.vmb
 expect kinds kinds.vmb
+expect mmu mmu.vmb
 expect kinds-backward kinds.vmb backward brief
 expect cut cut.vmb brief
 expect damaged-body damaged-body.vmb brief
