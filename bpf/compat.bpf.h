@@ -24,6 +24,12 @@
 #define CR4_LA57	(1ull << 12)
 #define EFER_LMA	(1ull << 10)
 
+#define SPTE_WRITABLE 2ull /* PT_WRITABLE_MASK, EPT's too: arch/x86/kvm/mmu/spte.h */
+#define SPTE_PFN      0x000ffffffffff000ull
+#define MEM_LOG_DIRTY 1u /* KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY */
+#define MEM_READONLY  2u
+#define FAULT_MMIO    8ull /* PFERR_RSVD_MASK: an entry that KVM made for MMIO */
+
 struct vmcb_seg___vb {
 	u16 selector;
 	u16 attrib;
@@ -71,6 +77,68 @@ struct vcpu_pvm___vb {
 	struct kvm_segment___vb seg[8];
 	int cpl;
 } __attribute__((preserve_access_index));
+
+/* The MMU's. Alike from 6.1 to 6.18 but for the comments. */
+#define SLOT_TREE_DEPTH 32 /* of a red-black tree of KVM_MEM_SLOTS_NUM, 32764 */
+
+struct kvm_memory_slot___vb {
+	struct rb_node gfn_node[2];
+	u64 base_gfn;
+	unsigned long npages;
+	unsigned long userspace_addr;
+	u32 flags;
+	short id;
+	u16 as_id;
+} __attribute__((preserve_access_index));
+
+struct kvm_memslots___vb {
+	struct rb_root gfn_tree;
+	int node_idx;
+} __attribute__((preserve_access_index));
+
+struct kvm___vb {
+	struct kvm_memslots___vb *memslots[2];
+} __attribute__((preserve_access_index));
+
+struct kvm_gfn_range___vb {
+	struct kvm_memory_slot___vb *slot;
+	u64 start, end;
+} __attribute__((preserve_access_index));
+
+struct kvm_page_fault___vb {
+	u64 addr;
+	u64 error_code; /* u32 before the error code was passed on whole, Linux 6.11 */
+} __attribute__((preserve_access_index));
+
+union kvm_mmu_page_role___vb {
+	struct {
+		unsigned int level : 4;
+		unsigned int direct : 1;
+		unsigned int smm : 8;
+	};
+} __attribute__((preserve_access_index));
+
+struct kvm_mmu_page___vb {
+	union kvm_mmu_page_role___vb role;
+	u64 gfn;
+} __attribute__((preserve_access_index));
+
+struct kvm_mmu___vb {
+	union kvm_mmu_page_role___vb root_role;
+} __attribute__((preserve_access_index));
+
+enum kvm_reg___vb { VCPU_EXREG_CR3___vb };
+
+static __always_inline u64 fault_error(const struct kvm_page_fault___vb *fault)
+{
+	u64 error = 0;
+
+	if (bpf_core_field_size(fault->error_code) == 4)
+		bpf_core_read(&error, 4, &fault->error_code);
+	else
+		bpf_core_read(&error, 8, &fault->error_code);
+	return error;
+}
 
 /* What KVM_READ() calls them. */
 #define KVM_TYPE_kvm_vcpu	  struct kvm_vcpu

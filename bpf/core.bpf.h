@@ -20,11 +20,13 @@ const volatile bool confirm_stores; /* kvm_userspace_exit is attached */
 const volatile bool want_stacks;    /* return addresses for device accesses too */
 const volatile bool typed_reads;    /* bpf_rdonly_cast() works on KVM's structures */
 const volatile struct type_ids type_ids;
-const volatile u32 nplaces;	    /* of one CPU: a power of two */
+const volatile u32 nplaces; /* of one CPU: a power of two */
+const volatile struct mmu_facts mmu_facts;
 
 /* Resets seen, and the VMs of the process in the order in which they were seen. */
 u32 boot;
 u64 vms[MAX_VMS];
+u32 vm_pids[MAX_VMS]; /* who made them: a struct kvm may be freed and its address used again */
 struct counters counters;
 struct loss losses[MAX_LOSSES];
 struct ring_pos pos[MAX_RINGS];
@@ -49,6 +51,14 @@ struct {
 	__type(key, u32);
 	__type(value, struct place);
 } places SEC(".maps");
+
+/* One entry a CPU; the recorder sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct fired);
+} fired SEC(".maps");
 
 /* Processes that belong to the recording: the one that was launched and what it forked. */
 struct {
@@ -98,6 +108,46 @@ struct {
 } threads SEC(".maps");
 
 #define COUNT(name) __sync_fetch_and_add(&counters.name, 1)
+
+/*
+ * A probe fired for what is recorded. FIRED() is for tracepoints, which nothing preempts; elsewhere
+ * FIRED_ATOMIC().
+ */
+#define FIRED(probe)                                                       \
+	do {                                                               \
+		u32 cpu_ = bpf_get_smp_processor_id();                     \
+		struct fired *fired_ = bpf_map_lookup_elem(&fired, &cpu_); \
+                                                                           \
+		if (fired_)                                                \
+			fired_->n[PROBE_ID_##probe]++;                     \
+	} while (0)
+#define FIRED_ATOMIC(probe)                                                    \
+	do {                                                                   \
+		u32 cpu_ = bpf_get_smp_processor_id();                         \
+		struct fired *fired_ = bpf_map_lookup_elem(&fired, &cpu_);     \
+                                                                               \
+		if (fired_)                                                    \
+			__sync_fetch_and_add(&fired_->n[PROBE_ID_##probe], 1); \
+	} while (0)
+
+/* Uprobes are on the VMM's process alone, so the program's entry counts: one that has no row in
+ * probes.def does not compile. */
+#define COUNTED_PROBE(name, unpack, args...)                                                       \
+	name(struct pt_regs *ctx);                                                                 \
+	static __always_inline int body_##name(struct pt_regs *ctx, ##args);                       \
+	int name(struct pt_regs *ctx)                                                              \
+	{                                                                                          \
+		FIRED_ATOMIC(name);                                                                \
+		_Pragma("GCC diagnostic push")                                                     \
+			_Pragma("GCC diagnostic ignored \"-Wint-conversion\"") return body_##name( \
+				unpack(args));                                                     \
+		_Pragma("GCC diagnostic pop")                                                      \
+	}                                                                                          \
+	static __always_inline int body_##name(struct pt_regs *ctx, ##args)
+#undef BPF_KPROBE
+#undef BPF_KRETPROBE
+#define BPF_KPROBE(name, args...)    COUNTED_PROBE(name, ___bpf_kprobe_args, ##args)
+#define BPF_KRETPROBE(name, args...) COUNTED_PROBE(name, ___bpf_kretprobe_args, ##args)
 
 /* Tracepoints run with preemption off, uprobes do not: each have a loss of their own on a CPU, so
  * that they cannot tear the other's span. */
@@ -185,6 +235,8 @@ static __noinline int thread_learn(struct thread *th, u32 fd)
 
 	if (!th)
 		return -1;
+	if (!BPF_CORE_READ(task, files))
+		return -1; /* it is exiting: what runs now is not the vCPU */
 	fds = BPF_CORE_READ(task, files, fdt, fd);
 	if (bpf_probe_read_kernel(&file, sizeof(file), fds + fd) || !file) {
 		COUNT(bad_read);
@@ -194,8 +246,10 @@ static __noinline int thread_learn(struct thread *th, u32 fd)
 	vcpu = BPF_CORE_READ(file, private_data);
 	kvm = (u64)BPF_CORE_READ(vcpu, kvm);
 	for (i = 0; i < MAX_VMS; i++) {
-		if (!vms[i])
+		if (!vms[i]) {
+			vm_pids[i] = BPF_CORE_READ((struct kvm *)kvm, userspace_pid);
 			vms[i] = kvm;
+		}
 		if (vms[i] == kvm)
 			break;
 	}
@@ -267,7 +321,8 @@ static __noinline int tell_loss(void *ring, u32 index, struct thread *th)
 
 /*
  * For uprobes: room for an event of `size` bytes in this CPU's ring, or NULL (then it is counted as
- * lost, with the addresses and the class of writer that it would have told of). Not zeroed.
+ * lost, with the addresses and the class of writer that it would have told of). Not zeroed. `th` is
+ * NULL for a task that is not of the VMM.
  */
 static __always_inline void *reserve(struct thread *th, u64 size, u64 t_ns, u64 gpa, u64 gpa_end,
 				     u32 origin)
@@ -276,15 +331,27 @@ static __always_inline void *reserve(struct thread *th, u64 size, u64 t_ns, u64 
 	void *ring = bpf_map_lookup_elem(&rings, &cpu);
 	void *e = NULL;
 
-	th->seq++;
+	if (th)
+		th->seq++;
 	if (ring) {
-		if (losses[index].count)
+		if (th && losses[index].count)
 			tell_loss(ring, index, th);
 		e = bpf_ringbuf_reserve(ring, size, 0);
 	}
 	if (!e)
 		lose(index, t_ns, gpa, gpa_end, origin);
 	return e;
+}
+
+/* Of a task that is not of the VMM: such events are not numbered. */
+static __always_inline void stamp_foreign(struct event *h, u16 kind, u64 t_ns)
+{
+	h->t_ns = t_ns;
+	h->tid = (u32)bpf_get_current_pid_tgid();
+	h->tseq = 0;
+	h->kind = kind;
+	h->vcpu = VCPU_NONE;
+	h->boot = boot;
 }
 
 /* For tracepoints: a place for an access of a vCPU, or NULL; as reserve() in all else. */

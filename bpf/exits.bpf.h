@@ -13,6 +13,7 @@
 #define VMBLAME_EXITS_BPF_H
 
 #include "guestmem.bpf.h"
+#include "tables.bpf.h"
 
 /* 1 to 16 bytes, in a form whose bounds the verifier sees; the rest of the 16 is zeroed. */
 static __always_inline void read_bytes(u8 *bytes, u32 len, const void *from)
@@ -106,6 +107,7 @@ int BPF_PROG(exits__kvm_mmio, int type, int len, u64 gpa, void *val)
 	th = thread_get_vcpu();
 	if (!th || len <= 0)
 		return 0;
+	FIRED(exits__kvm_mmio);
 	/* Wider than what an event holds: what is beyond is told as lost. */
 	if (len > 16) {
 		if (type == KVM_MMIO_WRITE)
@@ -166,16 +168,18 @@ __noinline int supersede(struct thread *th, u32 i)
 SEC("?tp_btf/kvm_userspace_exit")
 int BPF_PROG(exits__kvm_userspace_exit, u32 reason, int err)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, 0, 0);
+	struct thread *th = thread_get_vcpu();
 	struct kvm_vcpu *vcpu;
 	struct store_request *req, *next;
 	u32 n, i, first, done, len, whole;
 
-	if (!th || !th->nreq)
+	if (!th)
 		return 0;
+	FIRED(exits__kvm_userspace_exit);
 	n = th->nreq;
 	th->nreq = 0;
+	if (tables_settle(th, reason, n ? th->req[(n - 1) & (MAX_REQUESTS - 1)].gpa : ~0ull) || !n)
+		return 0;
 	if (reason != KVM_EXIT_MMIO || n > MAX_REQUESTS) {
 		COUNT(retried);
 		return 0;
@@ -211,10 +215,12 @@ int BPF_PROG(exits__kvm_userspace_exit, u32 reason, int err)
 SEC("?tp_btf/kvm_inj_exception")
 int BPF_PROG(exits__kvm_inj_exception)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, 0, 0);
+	struct thread *th = thread_get_vcpu();
 
-	if (th && th->nreq) {
+	if (!th)
+		return 0;
+	FIRED(exits__kvm_inj_exception);
+	if (th->nreq) {
 		th->nreq = 0;
 		COUNT(retried);
 	}
@@ -261,6 +267,7 @@ int BPF_PROG(exits__kvm_pio, unsigned int rw, unsigned int port, unsigned int si
 
 	if (!th || !size || size > 4 || count > 4096)
 		return 0;
+	FIRED(exits__kvm_pio);
 	pio.th = th;
 	pio.data = data;
 	pio.t_ns = bpf_ktime_get_ns();
@@ -282,8 +289,10 @@ int BPF_PROG(core__sched_process_fork, struct task_struct *parent, struct task_s
 {
 	u32 from = parent->tgid, to = child->tgid;
 
-	if (from != to && bpf_map_lookup_elem(&procs, &from))
+	if (from != to && bpf_map_lookup_elem(&procs, &from)) {
+		FIRED(core__sched_process_fork);
 		bpf_map_update_elem(&procs, &to, &from, BPF_ANY);
+	}
 	return 0;
 }
 

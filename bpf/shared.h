@@ -18,8 +18,8 @@
 /* KVM's back end; the recorder finds out which. */
 enum backend { BACKEND_UNKNOWN, BACKEND_SVM, BACKEND_VMX, BACKEND_PVM };
 
-/* Structures of the kernel's that are read by plain loads where that works (KVM_READ): their numbers
- * in the BTF of the kernel proper, 0 where it lacks them. */
+/* Structures of the kernel's that are read by plain loads where that works (KVM_READ): their
+ * numbers in the BTF of the kernel proper, 0 where it lacks them. */
 #define KERNEL_TYPES(X) \
 	X(kvm_vcpu) X(x86_emulate_ctxt) X(vcpu_svm) X(vmcb) X(vcpu_vmx) X(vcpu_pvm) X(timespec64)
 
@@ -28,6 +28,31 @@ struct type_ids {
 	KERNEL_TYPES(TYPE_ID)
 };
 #undef TYPE_ID
+
+/*
+ * The probes by number: PROBE_ID_<name>. A program counts what it is there for under the number of
+ * its probe, whichever of a probe's ways it is.
+ */
+#define PROBES_MAX				      64
+#define PROBE(name, how, target, serves, modes, what) PROBE_ID_##name,
+enum probe_id {
+#include "../user/probes.def"
+	NPROBES
+};
+#undef PROBE
+
+/* How often each probe fired: one entry a CPU. */
+struct fired {
+	u64 n[PROBES_MAX];
+};
+
+/* What of KVM's BTF the programs cannot find for themselves; see user/host_mmu.h. */
+struct mmu_facts {
+	u64 zero_pfn;  /* the host's page of zeroes, 0 when not known */
+	u32 ret_fixed; /* RET_PF_FIXED and RET_PF_SPURIOUS, ~0 when not known */
+	u32 ret_spurious;
+	u32 tdp_mmu; /* the TDP MMU is in use */
+};
 
 struct gpa_range {
 	u64 gpa, end; /* half-open */
@@ -81,7 +106,10 @@ struct ram_slot {
 	X(unasked, "stores to a watched page, outside the bytes asked for")                 \
 	X(too_many_requests, "stores of one instruction beyond those held")                 \
 	X(sg_left_out, "segments of a request beyond those told of")                        \
-	X(unknown_queue, "requests of a queue that was made before the recording")
+	X(unknown_queue, "requests of a queue that was made before the recording")          \
+	X(mmio_faults, "page faults that were MMIO: told as such")                          \
+	X(no_slot, "mappings whose memory slot was not found: not judged")                  \
+	X(unattributed, "changes of mappings by tasks outside the VMM: whose is not known")
 
 #define COUNTER_FIELD(name, text) u64 name;
 struct counters {

@@ -47,6 +47,25 @@ struct {
 	__type(value, u64);
 } requests SEC(".maps");
 
+struct queue_key {
+	u64 vdev;
+	u32 queue;
+	u32 pad;
+};
+
+/* Where a queue lies (all 0 when it is taken down), and who serves it. */
+struct queue_place {
+	u64 desc, avail, used;
+	u64 backend; /* enum queue_backend */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct queue_key);
+	__type(value, struct queue_place);
+} queue_places SEC(".maps");
+
 u32 ndevices;
 u64 nrequests;
 
@@ -263,7 +282,21 @@ int BPF_KRETPROBE(virtqueue__virtio_add_queue_ret, u64 vq)
 	return 0;
 }
 
-static __noinline int emit_rings(u64 vdev, u32 queue, u64 desc, u64 avail, u64 used)
+/*
+ * A queue's size. struct VirtQueue begins with its VRing, and that with num, num_default and align
+ * (hw/virtio/virtio.c, QEMU 2.x to 10.0). 0 when it cannot be told.
+ */
+static __always_inline u32 queue_size(const struct virtio_dev_ref *d, u32 queue)
+{
+	u32 num = 0;
+
+	if (!d || !d->base || (queue && !d->stride) ||
+	    bpf_probe_read_user(&num, sizeof(num), (void *)(d->base + queue * d->stride)))
+		return 0;
+	return num <= QUEUE_SIZE_MAX ? num : 0;
+}
+
+static __noinline int emit_rings(u64 vdev, u32 queue, const struct queue_place *at)
 {
 	struct thread *th = thread_get();
 	struct virtio_dev_ref *d = bpf_map_lookup_elem(&devices, &vdev);
@@ -273,31 +306,49 @@ static __noinline int emit_rings(u64 vdev, u32 queue, u64 desc, u64 avail, u64 u
 	if (!th)
 		return 0;
 	/* Who does not know of the used ring would miss what the device writes there. */
-	e = reserve(th, sizeof(*e), t_ns, used, used + USED_BYTES_MAX,
-		    desc ? ORIGIN_VIRTQUEUE : ORIGIN_NONE);
+	e = reserve(th, sizeof(*e), t_ns, at->backend ? 0 : at->used,
+		    at->backend ? 0 : at->used + USED_BYTES_MAX,
+		    at->backend ? ORIGIN_VHOST
+		    : at->desc	? ORIGIN_VIRTQUEUE
+				: ORIGIN_NONE);
 	if (!e)
 		return 0;
 	__builtin_memset(e, 0, sizeof(*e));
 	stamp(&e->h, th, EVENT_vq_rings, t_ns);
 	e->dev = d ? d->dev : ~0u;
 	e->queue = queue;
-	e->desc = desc;
-	e->avail = avail;
-	e->used = used;
+	e->desc = at->desc;
+	e->avail = at->avail;
+	e->used = at->used;
+	e->size = queue_size(d, queue);
+	e->backend = at->backend;
 	submit(e);
 	return 0;
+}
+
+static __always_inline int place_rings(u64 vdev, u32 queue, u64 desc, u64 avail, u64 used)
+{
+	struct queue_place at = {.desc = desc, .avail = avail, .used = used}, *before;
+	struct queue_key key = {.vdev = vdev, .queue = queue};
+
+	if (!thread_get())
+		return 0;
+	before = bpf_map_lookup_elem(&queue_places, &key);
+	if (before)
+		at.backend = before->backend;
+	bpf_map_update_elem(&queue_places, &key, &at, BPF_ANY);
+	return emit_rings(vdev, queue, &at);
 }
 
 SEC("?uprobe")
 int BPF_KPROBE(virtqueue__virtio_queue_set_rings, u64 vdev, int n, u64 desc, u64 avail, u64 used)
 {
-	return emit_rings(vdev, n, desc, avail, used);
+	return place_rings(vdev, n, desc, avail, used);
 }
 
 /*
  * The older interface tells one address; the rings follow from it and the queue's size, as in
- * virtio_queue_update_rings(). struct VirtQueue begins with its VRing, and that with num,
- * num_default and align (hw/virtio/virtio.c, QEMU 2.x to 10.0).
+ * virtio_queue_update_rings().
  */
 SEC("?uprobe")
 int BPF_KPROBE(virtqueue__virtio_queue_set_addr, u64 vdev, u32 n, u64 addr)
@@ -307,7 +358,7 @@ int BPF_KPROBE(virtqueue__virtio_queue_set_addr, u64 vdev, u32 n, u64 addr)
 	u64 avail, used;
 
 	if (!addr)
-		return emit_rings(vdev, n, 0, 0, 0);
+		return place_rings(vdev, n, 0, 0, 0);
 	if (!d || !d->base || (n && !d->stride) ||
 	    bpf_probe_read_user(vring, sizeof(vring), (void *)(d->base + n * d->stride)) ||
 	    !vring[0] || vring[0] > QUEUE_SIZE_MAX || !vring[2]) {
@@ -317,7 +368,7 @@ int BPF_KPROBE(virtqueue__virtio_queue_set_addr, u64 vdev, u32 n, u64 addr)
 	}
 	avail = addr + 16ull * vring[0];
 	used = (avail + 4 + 2ull * vring[0] + vring[2] - 1) & ~((u64)vring[2] - 1);
-	return emit_rings(vdev, n, addr, avail, used);
+	return place_rings(vdev, n, addr, avail, used);
 }
 
 SEC("?uprobe")

@@ -15,6 +15,8 @@
 
 #include "exits.bpf.h"
 #include "machine.bpf.h"
+#include "mmu.bpf.h"
+#include "vhost.bpf.h"
 #include "virtqueue.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

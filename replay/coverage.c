@@ -252,6 +252,37 @@ struct horizon coverage_horizon(const struct coverage *c, enum origin origin, u6
 	return h;
 }
 
+static enum blind_level blind_level(const struct event_cover *ev)
+{
+	if (ev->on)
+		return BLIND_NOT;
+	return !ev->gpa && !ev->size && ev->why != WHY_NO_PROBE ? BLIND_MAYBE : BLIND_HERE;
+}
+
+struct blind coverage_blind(const struct coverage *c, enum origin origin, u64 gpa,
+			    struct moment from, struct moment limit)
+{
+	struct blind now = {.level = BLIND_NOT, .until = MOMENT_END}, worst = now;
+
+	for (size_t i = 0; i < c->ncovers; i++) {
+		const struct cover *cover = &c->covers[i];
+		const enum blind_level level = blind_level(&cover->ev);
+
+		if (cover->ev.origin != origin || cover->gpa > gpa || cover->end <= gpa)
+			continue;
+		if (!moment_before(cover->at, limit))
+			break;
+		/* That it runs takes nothing back of what it may write. */
+		if (level != BLIND_MAYBE || now.level < BLIND_MAYBE)
+			now = (struct blind){level, cover->ev.why, cover->at, MOMENT_END};
+		if (moment_before(cover->at, from) || now.level >= worst.level)
+			worst = now;
+		else if (moment_is_end(worst.until))
+			worst.until = cover->at;
+	}
+	return worst;
+}
+
 void coverage_losses(const struct coverage *c, u64 gpa, struct moment from, struct moment limit,
 		     struct losses *out)
 {

@@ -64,6 +64,26 @@ struct horizon {
 struct horizon coverage_horizon(const struct coverage *c, enum origin origin, u64 gpa,
 				struct moment limit);
 
+/* What a class that writes past every probe (vhost) can have done to a byte. */
+enum blind_level {
+	BLIND_NOT,   /* nothing */
+	BLIND_MAYBE, /* it ran, and may write whatever memory the guest gives it */
+	BLIND_HERE,  /* this byte was its to write, or whether it ran is not known */
+};
+
+struct blind {
+	enum blind_level level; /* the highest there was */
+	enum why why;		/* of that level */
+	struct moment since;	/* when it was last said, */
+	struct moment until;	/* and when it ended: MOMENT_END when it did not */
+};
+
+/* The same at any moment from `from` up to `limit`. `cover` events say it: not observed over gpa 0,
+ * size 0 because it ran is a possibility, over any other range a fact. Where none speaks of the
+ * class nothing is said against it. */
+struct blind coverage_blind(const struct coverage *c, enum origin origin, u64 gpa,
+			    struct moment from, struct moment limit);
+
 /* Losses that may hide a write to a byte. */
 struct losses {
 	u64 count;	  /* events dropped */

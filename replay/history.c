@@ -144,7 +144,8 @@ static int remember(struct player *p, const struct queued *q)
 	for (u64 gpa = q->gpa, end; gpa < q->end && !err; gpa = end) {
 		end = coverage_until(&p->coverage, gpa, q->end);
 		if (coverage_on(&p->coverage, ORIGIN_VCPU, gpa, gpa + 1, q->write.at) &&
-		    coverage_on(&p->coverage, ORIGIN_VIRTQUEUE, gpa, gpa + 1, q->write.at))
+		    coverage_on(&p->coverage, ORIGIN_VIRTQUEUE, gpa, gpa + 1, q->write.at) &&
+		    !coverage_blind(&p->coverage, ORIGIN_VHOST, gpa, q->write.at, MOMENT_END).level)
 			err = shadow_set(&p->shadow, gpa, end, q->bytes + (gpa - q->gpa));
 	}
 	for (size_t i = 0; i < p->nactive; i++)

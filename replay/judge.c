@@ -68,6 +68,7 @@ static bool trusted_between(const struct piece *p, struct moment from, struct mo
 
 	coverage_losses(c, p->gpa, from, limit, &losses);
 	return !losses.count && observed_since(&vcpu, from) && observed_since(&virtqueue, from) &&
+	       coverage_blind(c, ORIGIN_VHOST, p->gpa, from, limit).level == BLIND_NOT &&
 	       !state_ring(p->state, p->gpa, from, limit);
 }
 
@@ -188,6 +189,50 @@ static bool rule_ring(const struct case_file *c, struct answer *a)
 	return true;
 }
 
+/* "vhost" names the class; what it may have done is worse than what nobody watched. */
+static void answer_vhost(const struct case_file *c, struct answer *a, const struct blind *vhost,
+			 const char *but)
+{
+	const struct ring *ring = state_vhost(c->piece->state, c->piece->gpa, c->from, c->limit);
+	const bool used = ring && ring->gpa <= c->piece->gpa && c->piece->gpa < ring->end;
+	char name[48] = "vhost", queue[24] = "", seen[80];
+
+	if (ring)
+		state_device_name(c->piece->state, ring->dev, name, sizeof(name));
+	if (ring && ring->queue != QUEUE_ALL)
+		snprintf(queue, sizeof(queue), " queue %u", ring->queue);
+	last_seen(c, seen, sizeof(seen));
+	a->verdict = VERDICT_UNKNOWN;
+	a->why = vhost->why;
+	snprintf(a->detail, sizeof(a->detail), "%s %s%s, which %s writes unseen%s%s",
+		 used			      ? "in the used ring of"
+		 : vhost->level == BLIND_HERE ? "in memory that the guest gave to"
+					      : "the guest may have given this memory to",
+		 name, queue, why_name(vhost->why), but, seen);
+}
+
+/* Memory that was vhost's to write, or vhost not observed at all. */
+static bool rule_vhost(const struct case_file *c, struct answer *a)
+{
+	const struct moment from = c->write ? c->write->at : MOMENT_START;
+	const struct blind vhost = coverage_blind(&c->piece->pile->coverage, ORIGIN_VHOST,
+						  c->piece->gpa, from, c->limit);
+	char seen[80];
+
+	if (vhost.level != BLIND_HERE)
+		return false;
+	if (vhost.why != WHY_NO_PROBE) {
+		answer_vhost(c, a, &vhost, "");
+		return true;
+	}
+	last_seen(c, seen, sizeof(seen));
+	a->verdict = VERDICT_UNKNOWN;
+	a->why = vhost.why;
+	snprintf(a->detail, sizeof(a->detail),
+		 "whether vhost, which writes unseen, served a device was not observed%s", seen);
+	return true;
+}
+
 enum looks { LOOKS_NONE, LOOKS_AGREE, LOOKS_DIFFER };
 
 /* Compares the looks since the write with what it left, or with each other. *bytes receives what
@@ -221,6 +266,15 @@ static enum looks looks_compare(struct case_file *c, const u8 **bytes, const str
 	if (!c->write)
 		*bytes = expected;
 	return result;
+}
+
+/* Whether the memory was looked at after a moment. */
+static bool looked_since(const struct case_file *c, struct moment since)
+{
+	for (size_t i = c->first; i < c->after; i++)
+		if (active(c->piece, i)->kind == ENTRY_LOOK)
+			return moment_before(since, active(c->piece, i)->at);
+	return false;
 }
 
 static u16 covers_since(const struct case_file *c)
@@ -258,6 +312,7 @@ static bool case_judge(struct case_file *c, struct answer *a)
 {
 	const struct piece *p = c->piece;
 	const struct kept *odd = NULL;
+	struct blind vhost;
 	enum looks looks;
 
 	*a = (struct answer){
@@ -269,15 +324,20 @@ static bool case_judge(struct case_file *c, struct answer *a)
 		a->bytes = write_bytes(p, c->write);
 		a->old = old_bytes(p, c->after);
 	}
-	const bool gap_or_lost = rule_lost(c, a) || rule_gap(c, a);
+	const bool gap_or_lost = rule_lost(c, a) || rule_vhost(c, a) || rule_gap(c, a);
 	c->from = c->write ? c->write->at : c->from;
 	a->covers = covers_since(c);
 	if (gap_or_lost || rule_ring(c, a))
 		return true;
 	looks = looks_compare(c, &a->bytes, &odd);
-	if (looks == LOOKS_DIFFER) {
-		if (p->end - p->gpa > 1)
-			return false;
+	if (looks == LOOKS_DIFFER && p->end - p->gpa > 1)
+		return false;
+	vhost = coverage_blind(&p->pile->coverage, ORIGIN_VHOST, p->gpa, c->from, c->limit);
+	if (vhost.level && looks == LOOKS_DIFFER) {
+		answer_vhost(c, a, &vhost, "; a later look shows other bytes");
+	} else if (vhost.level && !looked_since(c, vhost.since)) {
+		answer_vhost(c, a, &vhost, "; no later look at the memory shows that it did not");
+	} else if (looks == LOOKS_DIFFER) {
 		answer_differ(c, a, odd);
 	} else if (c->write) {
 		a->verdict = VERDICT_WRITTEN_BY;

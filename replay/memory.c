@@ -70,6 +70,9 @@ static struct moment trusted_since(const struct coverage *c, const struct state 
 	coverage_losses(c, gpa, MOMENT_START, limit, &losses);
 	if (losses.count)
 		since = moment_max(since, (struct moment){losses.t1_ns, UINT64_MAX});
+	const struct blind vhost = coverage_blind(c, ORIGIN_VHOST, gpa, since, limit);
+	if (vhost.level == BLIND_HERE)
+		since = vhost.until;
 	const struct ring *ring = state_ring(s, gpa, since, limit);
 	return ring ? moment_max(since, ring->until) : since;
 }

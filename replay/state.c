@@ -53,9 +53,9 @@ static int device_add(struct state *s, const struct event_vq_device *ev)
  * piece the distance bounds the queue's size. */
 static u64 ring_bytes(const struct event_vq_rings *ev)
 {
-	u64 qsize = QSIZE_ASSUMED;
+	u64 qsize = ev->size ? ev->size : QSIZE_ASSUMED;
 
-	if (ev->avail > ev->desc && (ev->avail - ev->desc) / 16 < qsize)
+	if (!ev->size && ev->avail > ev->desc && (ev->avail - ev->desc) / 16 < qsize)
 		qsize = (ev->avail - ev->desc) / 16;
 	return USED_BYTES(qsize);
 }
@@ -73,17 +73,18 @@ static int ring_add(struct state *s, const struct event_vq_rings *ev, u64 seq)
 			ring->until = at;
 		break;
 	}
-	if (!ev->desc || !ev->used)
+	if (!ev->backend && (!ev->desc || !ev->used))
 		return 0;
 	const int err = list_room((void **)&s->rings, &s->rings_max, s->nrings, sizeof(*s->rings));
 	if (err)
 		return err;
-	const u64 size = ring_bytes(ev);
+	const u64 size = ev->used ? ring_bytes(ev) : 0;
 	s->rings[s->nrings++] = (struct ring){
 		.from = at,
 		.until = MOMENT_END,
 		.dev = ev->dev,
 		.queue = ev->queue,
+		.backend = ev->backend,
 		.gpa = ev->used,
 		.end = ev->used > UINT64_MAX - size ? UINT64_MAX : ev->used + size,
 	};
@@ -113,6 +114,9 @@ static int state_take(struct state *s, const struct event *ev, u64 seq)
 		return device_add(s, (const struct event_vq_device *)ev);
 	case EVENT_vq_rings:
 		return ring_add(s, (const struct event_vq_rings *)ev, seq);
+	case EVENT_change:
+		s->racy |= ((const struct event_change *)ev)->what == CHANGE_WHAT_ORDER_RACY;
+		return 0;
 	case EVENT_mark:
 		return mark_add(s, (const struct event_mark *)ev, seq);
 	default:
@@ -254,7 +258,10 @@ const char *state_device_name(const struct state *s, u32 dev, char *buf, size_t 
 {
 	const char *type = enum_name(virtio_names, state_device_id(s, dev));
 
-	snprintf(buf, size, "%s#%u", type ? type : "virtio", dev);
+	if (dev == UINT32_MAX)
+		snprintf(buf, size, "virtio#?");
+	else
+		snprintf(buf, size, "%s#%u", type ? type : "virtio", dev);
 	return buf;
 }
 
@@ -278,6 +285,25 @@ const struct ring *state_ring(const struct state *s, u64 gpa, struct moment from
 			return ring;
 	}
 	return NULL;
+}
+
+const struct ring *state_vhost(const struct state *s, u64 gpa, struct moment from,
+			       struct moment limit)
+{
+	const struct ring *found = NULL;
+
+	for (size_t i = s->nrings; i-- > 0;) {
+		const struct ring *ring = &s->rings[i];
+
+		if (!ring->backend || !moment_before(ring->from, limit) ||
+		    !moment_before(from, ring->until))
+			continue;
+		if (ring->gpa <= gpa && gpa < ring->end)
+			return ring;
+		if (!found)
+			found = ring;
+	}
+	return found;
 }
 
 int event_moment(struct reader *r, u64 seq, struct moment *out)

@@ -14,12 +14,13 @@ struct device {
 	u16 device_id; /* enum virtio_id */
 };
 
-/* A used ring, which the VMM writes unseen. */
+/* A used ring, which the VMM or vhost writes unseen. */
 struct ring {
 	struct moment from, until; /* until: the driver moved it or took it down; else MOMENT_END */
 	u32 dev;
-	u16 queue;
-	u64 gpa, end; /* half-open; the queue's size is not told: an upper bound */
+	u16 queue;    /* or QUEUE_ALL */
+	u8 backend;   /* enum queue_backend: who serves it */
+	u64 gpa, end; /* half-open; an upper bound where the queue's size is not told */
 };
 
 struct mark {
@@ -35,6 +36,7 @@ struct state {
 	size_t nrings, rings_max;
 	struct mark *marks;
 	size_t nmarks, marks_max;
+	bool racy;	   /* vCPUs ran at once: the order of their stores is not certain */
 	struct moment end; /* MOMENT_END, or where a cut file stops being complete: answers are as
 			    * of then. Use it where the user names no time. */
 };
@@ -52,6 +54,10 @@ const struct mark *state_mark(const struct state *s, const char *name);
 /* A used ring that holds the byte and was in use at some moment of (from,limit), or NULL. */
 const struct ring *state_ring(const struct state *s, u64 gpa, struct moment from,
 			      struct moment limit);
+/* A queue that vhost served at some moment of (from,limit), rather one whose used ring holds the
+ * byte; or NULL. */
+const struct ring *state_vhost(const struct state *s, u64 gpa, struct moment from,
+			       struct moment limit);
 /* The moment of event number seq. 0, -ENOENT when the trace has no such event, or -errno. */
 int event_moment(struct reader *r, u64 seq, struct moment *out);
 

@@ -33,7 +33,7 @@ forbid() {
 forbid "formats/ includes nothing of ours" 'formats/[^ ]*' formats/*.[ch]
 forbid "replay/ includes formats/ alone" '(formats|replay)/[^ ]*' replay/*.[ch]
 forbid "bpf/ includes the event header alone" \
-	'bpf/[^ ]*|formats/event(\.h|s\.def)|user/agent\.h|(bpf/)?vmlinux\.h' bpf/*.[ch]
+	'bpf/[^ ]*|formats/event(\.h|s\.def)|user/agent\.h|user/probes\.def|(bpf/)?vmlinux\.h' bpf/*.[ch]
 forbid "the agent includes its own files alone" \
 	'user/agent[^ ]*|formats/event(\.h|s\.def)' user/agent.[ch] user/agent_*.[ch]
 forbid "user/ includes formats/, replay/, bpf/shared.h" \

@@ -125,20 +125,11 @@ static int on_clear_dirty_log(struct agent *a, struct kvm_clear_dirty_log *log)
 
 static int on_create_vcpu(struct agent *a, u32 id)
 {
-	static const u64 why[6] = {WHY_MULTI_VCPU};
-	int fd;
+	int fd = kvm_call(a->vm_fd, KVM_CREATE_VCPU, (void *)(unsigned long)id);
 
-	if (a->watching && a->slots.watch.n && a->run.nvcpus) {
-		if (!run_ran(&a->run)) {
-			agent_link_send(&a->link, AGENT_REFUSED, why,
-					"a VM with more than one vCPU cannot be watched");
-			return -EINVAL;
-		}
+	/* A vCPU that runs as it likes would lose updates of the others. */
+	if (fd >= 0 && (run_add(&a->run, fd, id) || agent_turns(a)))
 		agent_disarm(a, WHY_MULTI_VCPU, true);
-	}
-	fd = kvm_call(a->vm_fd, KVM_CREATE_VCPU, (void *)(unsigned long)id);
-	if (fd >= 0)
-		run_add(&a->run, fd, id);
 	return fd;
 }
 
@@ -230,13 +221,19 @@ static bool vm_ioctl_ours(u32 req)
 
 static int vcpu_run(struct agent *a, struct vcpu *v, void *arg)
 {
+	bool again;
 	int ret;
 
 	if (!a->watching || !v->run)
 		return kvm_call(v->fd, KVM_RUN, arg);
+
 	do {
+		bool storing = false;
+
 		ret = run_enter(&a->run, v, arg);
-	} while (__builtin_expect(agent_exit(a, v, ret), 0));
+		again = agent_exit(a, v, ret, &storing);
+		run_left(&a->run, v, ret, storing);
+	} while (__builtin_expect(again, 0));
 	return ret;
 }
 
@@ -250,6 +247,8 @@ static void vcpu_begin(struct agent *a, struct vcpu *v)
 	first = !run_ran(&a->run);
 	if (run_begin(&a->run, v))
 		agent_disarm(a, WHY_NO_AGENT, true);
+	if (a->watching)
+		run_kick_prepare(); /* the BPF programs kick too */
 	agent_say(a, AGENT_VCPU, v->id, (u64)v->tid, 0, 0);
 	if (first && a->watching && a->slots.watch.n && msr_install(&a->msr, a->vm_fd))
 		agent_link_send(
@@ -268,6 +267,8 @@ static int on_vcpu_ioctl(struct agent *a, struct vcpu *v, u32 req, void *arg)
 		vcpu_begin(a, v);
 		return vcpu_run(a, v, arg);
 	}
+	if (req == KVM_SET_GUEST_DEBUG)
+		v->debug = *(const struct kvm_guest_debug *)arg;
 	if (a->watching && (req == KVM_SET_MSRS || req == KVM_SET_CPUID2)) {
 		pthread_mutex_lock(&a->lock);
 		if (req == KVM_SET_CPUID2)

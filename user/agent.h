@@ -48,11 +48,14 @@ enum agent_type {
 	 * for that reason would not be noticed */
 	AGENT_LACKS = 9,
 
+	/* What an instruction did that KVM could not emulate; text: struct agent_stepped */
+	AGENT_STEPPED = 10,
+
 	/* --- recorder to agent; exactly AGENT_MSG_SIZE bytes, but for CONFIG's ranges --- */
 
-	/* num: flags (AGENT_ARM: from the start); nranges and range[]. Ancillary data: the fd of
-	 * struct agent_shared, then, if there is one, that of a map of AGENT_VCPUS struct
-	 * agent_dropped, by vCPU id */
+	/* num: flags (AGENT_ARM: from the start, AGENT_RACY: vCPUs need not take turns); nranges
+	 * and range[]. Ancillary data: the fd of struct agent_shared, then, if there is one, that
+	 * of a map of AGENT_VCPUS struct agent_dropped, by vCPU id */
 	AGENT_CONFIG = 32,
 	/* Arm all configured ranges; answered by AGENT_ARMED... and AGENT_OK */
 	AGENT_ARM_NOW = 33,
@@ -65,7 +68,8 @@ enum agent_type {
 	AGENT_OK = 36,
 };
 
-#define AGENT_ARM 1
+#define AGENT_ARM  1
+#define AGENT_RACY 2
 
 struct agent_range {
 	u64 gpa, end; /* page-aligned, half-open, sorted, not overlapping */
@@ -82,6 +86,44 @@ struct agent_msg {
 
 #define AGENT_MSG_SIZE offsetof(struct agent_msg, range)
 
+/*
+ * Guest RAM after one instruction was run with its pages opened, a piece of at most 96 bytes of one
+ * page. Its memory operand, where that is known, begins `offset` bytes before the piece, and
+ * `changed` says which bytes differ from those before.
+ */
+struct agent_stepped {
+	u64 gpa;
+	u64 rip, cs_base, cr3, rsp, rbp;
+	u32 vcpu;
+	u32 offset;
+	u8 operand; /* 1: the piece belongs to the memory operand; 0: the change was found elsewhere
+		     */
+	u8 len;
+	u8 cpl;
+	u8 mode; /* enum cpu_mode */
+	u8 insn_len;
+	u8 insn[15];
+	u8 changed[12]; /* bit i%8 of byte i/8 */
+	u8 bytes[96];
+};
+
+/*
+ * Watched pages that turned out to hold page tables: the BPF program files them here and sends the
+ * vCPU out of KVM_RUN by SIGUSR1; the agent opens them and sets n, walk and again to 0. With `walk`
+ * the first is the entry that a page walk of the processor's came to, and the registers are those
+ * before the instruction that KVM then emulated; with `again` they are to be put back, and what
+ * KVM_RUN came back with is to be ignored.
+ */
+#define AGENT_TABLES 8 /* a power of two */
+struct agent_tables {
+	u32 n;
+	u16 walk;
+	u16 again;
+	u64 gpa[AGENT_TABLES];
+	u64 rip, rflags;
+	u64 regs[16]; /* in the order of their numbers in instructions */
+};
+
 /* Stores that KVM dropped because the instruction made several (PUSHA, far CALL, a real-mode
  * interrupt): the BPF program files them here, the agent does them when KVM_RUN returns. */
 struct agent_dropped {
@@ -93,6 +135,7 @@ struct agent_dropped {
 		u32 pad;
 		u8 bytes[16];
 	} store[16];
+	struct agent_tables tables;
 };
 
 /* Shared memory (a memfd of the recorder's). */

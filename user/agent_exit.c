@@ -3,7 +3,9 @@
  */
 #include "agent_state.h"
 
+#include "agent_step.h"
 #include "agent_sys.h"
+#include "agent_tables.h"
 
 #include <string.h>
 
@@ -28,6 +30,19 @@ static int emulation_cap_set(struct agent *a, bool on)
 	return kvm_call(a->vm_fd, KVM_ENABLE_CAP, &cap);
 }
 
+int agent_turns(struct agent *a)
+{
+	bool several = a->watching && a->slots.armed && a->slots.watch.n && a->run.nvcpus > 1;
+	bool turns = several && !(a->link.flags & AGENT_RACY);
+	int err = run_take_turns(&a->run, turns);
+
+	if (several && !a->several_told && !err)
+		agent_say(a, AGENT_CHANGE,
+			  turns ? CHANGE_WHAT_VCPUS_SERIALISED : CHANGE_WHAT_ORDER_RACY, 0, 0, 1);
+	a->several_told |= several && !err;
+	return err;
+}
+
 int agent_arm(struct agent *a)
 {
 	static const u64 why[6] = {WHY_EMULATION};
@@ -37,7 +52,13 @@ int agent_arm(struct agent *a)
 	if (emulation_cap_set(a, true))
 		agent_link_send(&a->link, AGENT_LACKS, why,
 				"KVM has no KVM_CAP_EXIT_ON_EMULATION_FAILURE");
-	a->sync_pending = slots_arm(&a->slots) != 0;
+	a->slots.armed = 1;
+	/* In turns before the first page is read-only. */
+	if (agent_turns(a)) {
+		agent_disarm(a, WHY_MULTI_VCPU, true);
+		return -ETIMEDOUT;
+	}
+	a->sync_pending = slots_sync(&a->slots) != 0;
 	return a->sync_pending ? -ETIMEDOUT : 0;
 }
 
@@ -55,6 +76,7 @@ void agent_disarm(struct agent *a, enum why why, bool self)
 		kvm_call(a->vm_fd, KVM_X86_SET_MSR_FILTER, &a->msr.vmm);
 		a->msr.installed = false;
 	}
+	agent_turns(a);
 	if (self) {
 		__atomic_store_n(&a->link.shared->disarm_why, why, __ATOMIC_RELAXED);
 		__atomic_store_n(&a->link.shared->disarmed_ns, now_ns, __ATOMIC_RELEASE);
@@ -101,27 +123,48 @@ static void dropped_replay(struct agent *a, struct agent_dropped *d)
 	__atomic_store_n(&d->n, 0, __ATOMIC_RELEASE);
 }
 
-static void store_count(struct agent *a, u64 gpa, u32 len)
-{
-	if (!slots_configured(&a->slots, gpa, gpa + len))
-		return;
-	pthread_mutex_lock(&a->lock);
-	if (slots_armed_hva(&a->slots, gpa, len, NULL))
-		__atomic_fetch_add(&a->link.shared->stores, 1, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&a->lock);
-}
-
-/* True when the guest can go on with nothing armed any more. */
-static bool emulation_failed(struct agent *a)
+/* Whether the store that the VMM is asked for goes to a watched page. */
+static bool store_count(struct agent *a, u64 gpa, u32 len)
 {
 	bool armed;
 
+	if (!slots_configured(&a->slots, gpa, gpa + len))
+		return false;
 	pthread_mutex_lock(&a->lock);
-	armed = a->slots.armed && a->slots.watch.n;
+	armed = slots_armed_hva(&a->slots, gpa, len, NULL) != 0;
 	if (armed)
-		agent_disarm(a, WHY_EMULATION, true);
+		__atomic_fetch_add(&a->link.shared->stores, 1, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&a->lock);
 	return armed;
+}
+
+/* True when the guest can go on: the instruction was run with its pages open, or nothing is armed
+ * any more. */
+static bool emulation_failed(struct agent *a, struct vcpu *v)
+{
+	bool again = false;
+	int ret;
+
+	pthread_mutex_lock(&a->lock);
+	if (a->slots.armed && a->slots.watch.n) {
+		ret = step_failed_instruction(a, v);
+		if (ret < 0)
+			agent_disarm(a, WHY_EMULATION, true);
+		again = ret != 1;
+	}
+	pthread_mutex_unlock(&a->lock);
+	return again;
+}
+
+static bool looked(struct agent *a, struct vcpu *v)
+{
+	bool again;
+
+	__atomic_store_n(&v->looks, 0, __ATOMIC_SEQ_CST);
+	pthread_mutex_lock(&a->lock);
+	again = a->slots.armed && a->slots.watch.n && step_stuck_instruction(a, v);
+	pthread_mutex_unlock(&a->lock);
+	return again;
 }
 
 /* An access that a filter stopped: ours is carried out here, one of the VMM's is the VMM's, or a
@@ -145,7 +188,7 @@ static bool msr_stopped(struct agent *a, struct vcpu *v, bool write)
 	return again;
 }
 
-bool agent_exit(struct agent *a, struct vcpu *v, int ret)
+bool agent_exit(struct agent *a, struct vcpu *v, int ret, bool *storing)
 {
 	struct agent_dropped *dropped = a->link.dropped;
 	struct kvm_run *run = v->run;
@@ -153,16 +196,20 @@ bool agent_exit(struct agent *a, struct vcpu *v, int ret)
 	if (dropped && v->id < AGENT_VCPUS &&
 	    __builtin_expect(__atomic_load_n(&dropped[v->id].n, __ATOMIC_ACQUIRE), 0))
 		dropped_replay(a, &dropped[v->id]);
-	if (ret)
-		return false;
+	if (dropped && v->id < AGENT_VCPUS &&
+	    __builtin_expect(__atomic_load_n(&dropped[v->id].tables.n, __ATOMIC_ACQUIRE), 0) &&
+	    tables_open(a, v, &dropped[v->id].tables))
+		return true;
+	if (__builtin_expect(ret, 0))
+		return __atomic_load_n(&v->looks, __ATOMIC_SEQ_CST) && looked(a, v);
 	switch (run->exit_reason) {
 	case KVM_EXIT_MMIO:
 		if (run->mmio.is_write)
-			store_count(a, run->mmio.phys_addr, run->mmio.len);
+			*storing = store_count(a, run->mmio.phys_addr, run->mmio.len);
 		return false;
 	case KVM_EXIT_INTERNAL_ERROR:
 		return run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION &&
-		       emulation_failed(a);
+		       emulation_failed(a, v);
 	case KVM_EXIT_X86_WRMSR:
 		return msr_stopped(a, v, true);
 	case KVM_EXIT_X86_RDMSR:

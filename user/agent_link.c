@@ -13,7 +13,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
-#define CONFIG_WAIT_NS 10000000000ull
+#define CONFIG_WAIT_NS 60000000000ull
 
 static int socket_connect(const char *name)
 {
@@ -163,14 +163,20 @@ int agent_link_open(struct agent_link *l, const char *name)
 
 void agent_link_send(struct agent_link *l, enum agent_type type, const u64 num[6], const char *text)
 {
+	agent_link_send_data(l, type, num, text, text ? strlen(text) : 0);
+}
+
+void agent_link_send_data(struct agent_link *l, enum agent_type type, const u64 num[6],
+			  const void *data, size_t size)
+{
 	struct agent_msg msg = {.type = type, .t_ns = sys_now_ns()};
 	int saved = errno;
 
 	if (l->fd < 0)
 		return;
 	memcpy(msg.num, num, sizeof(msg.num));
-	if (text)
-		strncpy(msg.text, text, sizeof(msg.text) - 1);
+	if (size)
+		memcpy(msg.text, data, size < sizeof(msg.text) - 1 ? size : sizeof(msg.text) - 1);
 	if (send(l->fd, &msg, AGENT_MSG_SIZE, MSG_NOSIGNAL | MSG_DONTWAIT) !=
 	    (ssize_t)AGENT_MSG_SIZE)
 		__atomic_fetch_add(&l->shared->unsent, 1, __ATOMIC_RELAXED);

@@ -22,12 +22,16 @@ struct agent_link {
 
 enum agent_recv { AGENT_RECV_NONE, AGENT_RECV_MSG, AGENT_RECV_EOF };
 
-/* Connects to the abstract name, says HELLO, waits up to 10 s for CONFIG. 0 or -errno. */
+/* Connects to the abstract name, says HELLO, waits up to 60 s for CONFIG. 0 or -errno. */
 int agent_link_open(struct agent_link *l, const char *name);
 
 /* text may be NULL. */
 void agent_link_send(struct agent_link *l, enum agent_type type, const u64 num[6],
 		     const char *text);
+
+/* The same with bytes in the place of the text, as many as it has room for. */
+void agent_link_send_data(struct agent_link *l, enum agent_type type, const u64 num[6],
+			  const void *data, size_t size);
 
 /* Waits for a command, timeout_ms at most. */
 enum agent_recv agent_link_recv(struct agent_link *l, struct agent_msg *msg, int timeout_ms);

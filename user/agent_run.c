@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The gate before KVM_RUN and the kick that gets a vCPU out of it. */
+/* The way into KVM_RUN: the token, the gate; and the kick that gets a vCPU out of it. */
 #include "agent_run.h"
 
 #include "agent_sys.h"
@@ -20,9 +20,12 @@ int run_add(struct run *r, int fd, u32 id)
 			return -ENOSPC;
 		v = &r->vcpu[r->nvcpus];
 	}
-	if (v->run)
+	if (v->run) {
 		munmap(v->run, r->mmap_size);
+		token_seat_close(&v->seat);
+	}
 	memset(v, 0, sizeof(*v));
+	v->seat.wchan_fd = -1;
 	v->fd = fd;
 	v->id = id;
 	if (v == &r->vcpu[r->nvcpus])
@@ -48,6 +51,7 @@ int run_begin(struct run *r, struct vcpu *v)
 		if (map == MAP_FAILED)
 			return -errno;
 		v->run = map;
+		token_seat_open(&v->seat);
 	}
 	v->tid = (pid_t)syscall(SYS_gettid);
 	return 0;
@@ -61,13 +65,32 @@ bool run_ran(const struct run *r)
 	return false;
 }
 
+/* A VMM that does not use immediate_exit would never clear it; one that does looks, after any
+ * EINTR, why it was kicked, so a kick of its own is not lost. */
+static void kick_forget(struct vcpu *v)
+{
+	if (__atomic_exchange_n(&v->kicked, 0, __ATOMIC_SEQ_CST))
+		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+}
+
 int run_enter(struct run *r, struct vcpu *v, void *arg)
 {
-	int ret;
+	int ret = 0;
 
 	for (;;) {
+		u32 turns = __atomic_load_n(&r->token.on, __ATOMIC_SEQ_CST);
+
+		if (__builtin_expect(turns, 0))
+			ret = token_take(&r->token, v);
+		if (__builtin_expect(ret, 0)) {
+			kick_forget(v);
+			return ret;
+		}
 		__atomic_store_n(&v->in, 1, __ATOMIC_SEQ_CST);
-		if (__builtin_expect(!__atomic_load_n(&r->gate, __ATOMIC_SEQ_CST), 1))
+		if (__builtin_expect(
+			    !__atomic_load_n(&r->gate, __ATOMIC_SEQ_CST) &&
+				    turns == __atomic_load_n(&r->token.on, __ATOMIC_SEQ_CST),
+			    1))
 			break;
 		__atomic_store_n(&v->in, 0, __ATOMIC_SEQ_CST);
 		sys_futex_wake(&v->in);
@@ -75,14 +98,31 @@ int run_enter(struct run *r, struct vcpu *v, void *arg)
 	}
 	ret = kvm_call(v->fd, KVM_RUN, arg);
 	__atomic_store_n(&v->in, 0, __ATOMIC_RELEASE);
-	/* A VMM that does not use it would never clear it; one that does looks, after any EINTR,
-	 * why it was kicked, so a kick of its own is not lost. */
-	if (__builtin_expect(ret == -EINTR, 0) &&
-	    __atomic_exchange_n(&v->kicked, 0, __ATOMIC_SEQ_CST))
-		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	if (__builtin_expect(ret == -EINTR, 0))
+		kick_forget(v);
 	if (__builtin_expect(__atomic_load_n(&r->gate, __ATOMIC_RELAXED), 0))
 		sys_futex_wake(&v->in);
 	return ret;
+}
+
+void run_left(struct run *r, struct vcpu *v, int ret, bool storing)
+{
+	if (__builtin_expect(__atomic_load_n(&r->token.on, __ATOMIC_RELAXED), 0))
+		token_leave(&r->token, v, ret, storing);
+}
+
+int run_take_turns(struct run *r, bool on)
+{
+	int err;
+
+	if (r->token.on == on)
+		return 0;
+	err = run_pause(r);
+	if (err)
+		return err;
+	__atomic_store_n(&r->token.on, on, __ATOMIC_SEQ_CST);
+	run_resume(r);
+	return 0;
 }
 
 static void on_kick(int sig)
@@ -91,7 +131,7 @@ static void on_kick(int sig)
 }
 
 /* A VMM that has no use for SIGUSR1 would die of it. */
-static void kick_prepare(void)
+void run_kick_prepare(void)
 {
 	struct sigaction sa;
 
@@ -104,14 +144,19 @@ static void kick_prepare(void)
 	sigaction(SIGUSR1, &sa, NULL);
 }
 
+void vcpu_kick(struct vcpu *v)
+{
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->kicked, 1, __ATOMIC_SEQ_CST);
+	syscall(SYS_tgkill, getpid(), v->tid, SIGUSR1);
+}
+
 static int vcpu_kick_out(struct vcpu *v, u64 until_ns)
 {
 	while (__atomic_load_n(&v->in, __ATOMIC_SEQ_CST)) {
 		if (sys_now_ns() > until_ns)
 			return -ETIMEDOUT;
-		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-		__atomic_store_n(&v->kicked, 1, __ATOMIC_SEQ_CST);
-		syscall(SYS_tgkill, getpid(), v->tid, SIGUSR1);
+		vcpu_kick(v);
 		sys_futex_wait(&v->in, 1, KICK_EVERY_NS);
 	}
 	return 0;
@@ -124,7 +169,7 @@ int run_pause(struct run *r)
 
 	if (r->paused++)
 		return 0;
-	kick_prepare();
+	run_kick_prepare();
 	__atomic_store_n(&r->gate, 1, __ATOMIC_SEQ_CST);
 	for (u32 i = 0; i < r->nvcpus && !err; i++)
 		err = vcpu_kick_out(&r->vcpu[i], until_ns);

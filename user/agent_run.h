@@ -10,7 +10,7 @@
 #ifndef VMBLAME_AGENT_RUN_H
 #define VMBLAME_AGENT_RUN_H
 
-#include "agent.h"
+#include "agent_token.h"
 
 #include <linux/kvm.h>
 #include <stdbool.h>
@@ -23,6 +23,11 @@ struct vcpu {
 	u32 in;		     /* futex: 1 in KVM_RUN */
 	u32 kicked;	     /* we have set immediate_exit */
 	struct kvm_run *run; /* our own mapping; NULL until it runs */
+	struct token_seat seat;
+	struct kvm_guest_debug debug; /* as the VMM set it */
+	u32 looks;		      /* was kicked to look where it is (agent_step.h) */
+	u32 stuck;		      /* times in a row that it was at ... */
+	u64 stuck_rip, stuck_rsp;
 };
 
 struct run {
@@ -30,6 +35,7 @@ struct run {
 	u32 paused; /* depth of pauses; the caller serialises those */
 	u32 nvcpus;
 	size_t mmap_size;
+	struct token token;
 	struct vcpu vcpu[AGENT_VCPUS];
 };
 
@@ -46,6 +52,18 @@ bool run_ran(const struct run *r);
 
 /* KVM_RUN through the gate. 0 or -errno. */
 int run_enter(struct run *r, struct vcpu *v, void *arg);
+
+/* After KVM_RUN and what the agent did about its exit; `storing` as token_leave() has it. */
+void run_left(struct run *r, struct vcpu *v, int ret, bool storing);
+
+/* Whether vCPUs are to take turns. The caller serialises; 0 or -ETIMEDOUT, as run_pause(). */
+int run_take_turns(struct run *r, bool on);
+
+/* Sees to it that SIGUSR1, the kick, does not end a VMM that has no use for it. */
+void run_kick_prepare(void);
+
+/* Gets a vCPU out of KVM_RUN, once and without waiting. */
+void vcpu_kick(struct vcpu *v);
 
 /* 0, or -ETIMEDOUT when a vCPU did not come out in time; then nothing is paused. Nests. */
 int run_pause(struct run *r);

@@ -100,6 +100,30 @@ u64 slots_armed_hva(struct slots *t, u64 gpa, u64 len, struct slot **slot)
 	return 0;
 }
 
+u64 slots_hva(struct slots *t, u64 gpa, u64 len)
+{
+	for (u32 i = 0; i < t->nslots[0]; i++) {
+		const struct slot *s = &t->slot[0][i];
+
+		if (s->used && gpa >= s->gpa && gpa - s->gpa < s->size)
+			return len <= s->size - (gpa - s->gpa) ? s->hva + (gpa - s->gpa) : 0;
+	}
+	return 0;
+}
+
+void slots_each_armed(struct slots *t, void (*fn)(void *arg, u64 gpa, u64 size, u64 hva), void *arg)
+{
+	for (u32 i = 0; i < t->nslots[0]; i++) {
+		const struct slot *s = &t->slot[0][i];
+		const struct split *sp = s->split ? &t->splits[s->split - 1] : NULL;
+
+		for (u32 k = 0; s->used && sp && k < sp->n; k++)
+			if (sp->piece[k].readonly)
+				fn(arg, sp->piece[k].gpa, sp->piece[k].size,
+				   s->hva + (sp->piece[k].gpa - s->gpa));
+	}
+}
+
 /* --- taking KVM there --- */
 
 static int id_reserve(struct slots *t, u32 as, u32 *id)
@@ -236,6 +260,39 @@ static int slot_move(struct slots *t, struct slot *s, u32 own, const struct piec
 		for (int i = 0; i < 100 && piece_set(t, s, &whole) == -ENOMEM; i++)
 			;
 	}
+	return err;
+}
+
+static int set_surely(struct slots *t, const struct slot *s, const struct piece *p, u64 size)
+{
+	u32 flags = size ? s->flags | (p->readonly ? KVM_MEM_READONLY : 0) : 0;
+	int err = -ENOMEM;
+
+	for (int i = 0; err == -ENOMEM && i < 100; i++)
+		err = t->ops->set(t->ctx, p->id, flags, p->gpa, size, s->hva + (p->gpa - s->gpa));
+	return err;
+}
+
+int slots_lift(struct slots *t, u64 gpa, u64 end, bool lift)
+{
+	int err = 0;
+
+	for (u32 as = 0; as < SLOTS_SPACES; as++)
+		for (u32 i = 0; i < t->nslots[as]; i++) {
+			struct slot *s = &t->slot[as][i];
+			const struct split *sp = s->split ? &t->splits[s->split - 1] : NULL;
+
+			for (u32 k = 0; s->used && sp && k < sp->n; k++) {
+				struct piece p = sp->piece[k];
+
+				if (!p.readonly || gpa >= p.gpa + p.size || p.gpa >= end)
+					continue;
+				p.readonly = !lift;
+				err = err ? err : set_surely(t, s, &p, 0);
+				err = err ? err : set_surely(t, s, &p, p.size);
+				s->all_dirty |= !!(s->flags & KVM_MEM_LOG_DIRTY_PAGES);
+			}
+		}
 	return err;
 }
 

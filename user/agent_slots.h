@@ -119,6 +119,17 @@ struct slot *slots_find(struct slots *t, u32 id);
 const struct piece *slots_pieces(const struct slots *t, const struct slot *s, u32 id,
 				 struct piece *whole, u32 *n);
 
+/* Makes the read-only pieces that touch [gpa, end) writable for a moment, or read-only again, with
+ * no vCPU in KVM_RUN and without a report. */
+int slots_lift(struct slots *t, u64 gpa, u64 end, bool lift);
+
+/* Where [gpa, gpa+len) of address space 0 lies in this process; 0 when it is not in one slot. */
+u64 slots_hva(struct slots *t, u64 gpa, u64 len);
+
+/* Calls fn for each armed piece of address space 0. */
+void slots_each_armed(struct slots *t, void (*fn)(void *arg, u64 gpa, u64 size, u64 hva),
+		      void *arg);
+
 /* Where [gpa, gpa+len) lies in this process, when all of it is armed and contiguous; else 0. *slot
  * may be NULL. */
 u64 slots_armed_hva(struct slots *t, u64 gpa, u64 len, struct slot **slot);

@@ -39,8 +39,11 @@ struct agent {
 	bool emulation_cap_vmm; /* the VMM wants it on */
 	bool sync_pending;	/* slots are not yet as they should be: try again */
 	bool ring_told;
-	u32 ended; /* futex: the recorder answered ENDING, or is gone */
+	bool several_told; /* that vCPUs take turns, or do not */
+	u32 ended;	   /* futex: the recorder answered ENDING, or is gone */
 	u64 replayed_gpa, replayed_untold;
+	u64 stepped_gpa, stepped_untold;
+	u64 broken_told; /* of run.token.broken */
 };
 
 /* Sends a message of up to four numbers. */
@@ -53,12 +56,15 @@ void agent_disarm(struct agent *a, enum why why, bool self);
 /* Makes the watched pages read-only, and KVM tell us what it cannot emulate. 0 or -errno. */
 int agent_arm(struct agent *a);
 
+/* Lets vCPUs take turns where there are several and pages are read-only. 0 or -ETIMEDOUT. */
+int agent_turns(struct agent *a);
+
 /* Opens pages that KVM is about to write. */
 void agent_open_kvm_page(struct agent *a, u32 msr, u64 data);
 
 /* Called without the lock, after KVM_RUN returned `ret` (0 or -errno) to vCPU v. True: enter again.
- */
-bool agent_exit(struct agent *a, struct vcpu *v, int ret);
+ * *storing: the VMM is going to perform a store to a watched page. */
+bool agent_exit(struct agent *a, struct vcpu *v, int ret, bool *storing);
 
 /* Starts the thread that serves the recorder. 0 or -errno. */
 int agent_thread_start(struct agent *a);

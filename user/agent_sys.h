@@ -51,14 +51,15 @@ static inline u64 sys_now_ns(void)
 	return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
 }
 
-/* Waits while *word is val, for timeout_ns at most; may return early. */
-static inline void sys_futex_wait(u32 *word, u32 val, u64 timeout_ns)
+/* Waits while *word is val, for timeout_ns at most; may return early. 0 or -errno. */
+static inline int sys_futex_wait(u32 *word, u32 val, u64 timeout_ns)
 {
 	struct timespec ts = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
 	int saved = errno;
+	int err = syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, &ts, NULL, 0) ? -errno : 0;
 
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, &ts, NULL, 0);
 	errno = saved;
+	return err;
 }
 
 static inline void sys_futex_wake(u32 *word)

@@ -2,6 +2,7 @@
 /* The agent's own thread: commands, the recorder's heartbeat, and what happens when it is gone. */
 #include "agent_state.h"
 
+#include "agent_step.h"
 #include "agent_sys.h"
 
 #include <limits.h>
@@ -32,13 +33,23 @@ static bool heart_stopped(struct heart *h, const struct agent_shared *shared)
 	return h->still_ns > AGENT_STALL_NS;
 }
 
-static void replayed_tell(struct agent *a)
+static void count_tell(struct agent *a, enum change_what what, u64 gpa, u64 *untold)
 {
-	if (!a->replayed_untold)
-		return;
-	agent_say(a, AGENT_CHANGE, CHANGE_WHAT_STORE_REPLAYED, a->replayed_gpa & ~(SLOTS_PAGE - 1),
-		  SLOTS_PAGE, a->replayed_untold);
-	a->replayed_untold = 0;
+	if (*untold)
+		agent_say(a, AGENT_CHANGE, what, gpa & ~(SLOTS_PAGE - 1), SLOTS_PAGE, *untold);
+	*untold = 0;
+}
+
+/* What happens too often to tell of each time. */
+static void counts_tell(struct agent *a)
+{
+	u64 broken = __atomic_load_n(&a->run.token.broken, __ATOMIC_RELAXED) - a->broken_told;
+
+	a->broken_told += broken;
+	count_tell(a, CHANGE_WHAT_STORE_REPLAYED, a->replayed_gpa, &a->replayed_untold);
+	count_tell(a, CHANGE_WHAT_STEPPED, a->stepped_gpa, &a->stepped_untold);
+	if (broken)
+		agent_say(a, AGENT_CHANGE, CHANGE_WHAT_ORDER_RACY, 0, 0, broken);
 }
 
 static void command_do(struct agent *a, const struct agent_msg *msg)
@@ -100,8 +111,10 @@ static void *thread_main(void *arg)
 			recorder_leave(a, WHY_ENDED);
 		else if (a->link.fd >= 0 && heart_stopped(&heart, a->link.shared) && a->watching)
 			recorder_leave(a, WHY_STALLED);
-		if (got == AGENT_RECV_NONE)
-			replayed_tell(a);
+		if (got == AGENT_RECV_NONE) {
+			counts_tell(a);
+			step_look(a);
+		}
 		pthread_mutex_unlock(&a->lock);
 	}
 	return NULL;
@@ -138,7 +151,7 @@ void agent_ending(struct agent *a)
 	if (getpid() != a->pid)
 		return;
 	pthread_mutex_lock(&a->lock);
-	replayed_tell(a);
+	counts_tell(a);
 	if (a->link.fd >= 0)
 		__atomic_store_n(&a->ended, 0, __ATOMIC_SEQ_CST);
 	agent_say(a, AGENT_ENDING, 0, 0, 0, 0);

@@ -11,8 +11,16 @@
 
 #define NAME_ROW(num, name, text) {num, text},
 static const struct enum_name probe_hows[] = {ENUM_PROBE_HOW(NAME_ROW){0, NULL}};
+static const struct enum_name backends[] = {ENUM_BACKEND(NAME_ROW){0, NULL}};
 static const struct enum_name change_whats[] = {ENUM_CHANGE_WHAT(NAME_ROW){0, NULL}};
 #undef NAME_ROW
+
+const char *backend_text(unsigned num)
+{
+	const char *text = enum_name(backends, num);
+
+	return text ? text : "?";
+}
 
 const char *probe_how_text(unsigned num)
 {

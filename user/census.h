@@ -46,6 +46,7 @@ static inline void census_cleanup(struct census *c)
 	census_free(c);
 }
 
+const char *backend_text(unsigned num); /* of enum queue_backend */
 const char *probe_how_text(unsigned num);
 const char *change_what_text(unsigned num);
 

@@ -2,20 +2,14 @@
 /*
  * vmblame check: what this host lets us observe, found out by loading and attaching for real.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/kvm.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
 #include "formats/print.h"
 #include "user/commands.h"
-#include "user/elfsym.h"
-#include "user/launch.h"
-#include "user/source_bpf.h"
+#include "user/preflight.h"
+#include "user/view.h"
 
 struct args {
 	const char *vmm;
@@ -23,109 +17,92 @@ struct args {
 };
 
 const struct option cmd_check_options[] = {
-	OPTION_TEXT(0, "vmm", "PROGRAM", struct args, vmm,
-		    "look for probe sites in this VMM; qemu-system-x86_64 when not given"),
+	OPTION_TEXT(0, "vmm", "PROGRAM", struct args, vmm, "the same as VMM"),
 	OPTION_FLAG(0, "json", struct args, json, "one JSON object a line"),
 	OPTION_END,
 };
 
-/* One line of the report: what, whether it is there, and what to say about it. */
-static void tell(bool json, const char *what, const char *name, bool ok, const char *detail)
+static void tell_json(void *arg, const struct fact *fact)
 {
 	struct json j = {.f = stdout};
 
-	if (!json) {
-		printf("%-12s %-40s %-4s %s\n", what, name, ok ? "yes" : "no", detail);
-		return;
-	}
+	(void)arg;
 	json_open(&j, NULL, '{');
 	json_u64(&j, "v", 1);
-	json_str(&j, "what", what);
-	json_str(&j, "name", name);
-	json_bool(&j, "available", ok);
-	if (*detail)
-		json_str(&j, "detail", detail);
+	json_str(&j, "what", fact->what);
+	json_str(&j, "name", fact->name);
+	json_bool(&j, "available", fact->available);
+	if (*fact->detail)
+		json_str(&j, "detail", fact->detail);
+	if (fact->how)
+		json_str(&j, "how", fact->how);
+	if (fact->target)
+		json_str(&j, "target", fact->target);
+	if (fact->cost_ns)
+		json_u64(&j, "cost_ns", fact->cost_ns);
 	json_close(&j, '}');
 	json_end(&j);
 }
 
-static bool check_kvm(bool json)
-{
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	bool readonly;
+/* Facts come as they are found out; in text those of one section stand together. Each line begins
+ * with its section's name, for grep and awk. */
+static const struct {
+	const char *what, *title;
+} titles[] = {
+	{"host", "The host"},
+	{"version", "Versions"},
+	{"kvm", "KVM"},
+	{"vmm", "The VMM"},
+	{"probe", "Probes: attached, and taken off again"},
+	{"writer", "Who writes guest memory: is it seen?"},
+	{"mode", "Modes of record"},
+};
 
-	if (fd < 0) {
-		tell(json, "host", "/dev/kvm", false, strerror(errno));
-		return false;
-	}
-	readonly = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM) > 0;
-	close(fd);
-	tell(json, "host", "/dev/kvm", true, "");
-	tell(json, "host", "read-only memory slots", readonly,
-	     readonly ? "" : "watch mode needs KVM_CAP_READONLY_MEM");
-	return readonly;
+#define SECTIONS (sizeof(titles) / sizeof(titles[0]))
+
+struct report {
+	struct view view;
+	struct {
+		FILE *f; /* into text; NULL while there is nothing */
+		char *text;
+		size_t bytes;
+	} sections[SECTIONS];
+};
+
+static void tell_text(void *arg, const struct fact *fact)
+{
+	struct report *r = arg;
+	size_t i = 0;
+
+	while (i < SECTIONS - 1 && strcmp(titles[i].what, fact->what))
+		i++;
+	if (!r->sections[i].f)
+		r->sections[i].f = open_memstream(&r->sections[i].text, &r->sections[i].bytes);
+	if (!r->sections[i].f)
+		return;
+	fprintf(r->sections[i].f, "%-8s %-34s %s%-3s%s %s\n", fact->what, fact->name,
+		tint(&r->view, fact->available ? TINT_GOOD : TINT_WARN),
+		fact->available ? "yes" : "no", TINT_OFF(&r->view), fact->detail);
 }
 
-static const char *how_text(const struct probe_state *p, char *buf, size_t size)
+static void report_print(struct report *r)
 {
-	const char *by = p->how == PROBE_HOW_TRACEPOINT ? "tracepoint" : "uprobe";
-
-	if (p->how > PROBE_HOW_OFF)
-		snprintf(buf, size, "%s%s; %s", by,
-			 p->slow ? ", single-stepped: about 12 us a hit" : "", p->what_for);
-	else
-		snprintf(buf, size, "%s; without it: no %s",
-			 p->err == ENOENT ? "no such function in the VMM" : strerror(p->err),
-			 p->what_for);
-	return buf;
-}
-
-/* Uprobes are attached to a process: this one, which has the VMM's file nowhere mapped, so that
- * they cost nobody anything. */
-static bool check_probes(bool json, const char *vmm)
-{
-	static const struct gpa_range nowhere = {0, 0x1000};
-	struct source_bpf_opts opts = {
-		.watch = true,
-		.nwatch = 1,
-		.nasked = 1,
-		.watch_ranges = &nowhere,
-		.asked = &nowhere,
-		.ring_bytes = 4096,
-	};
-	struct probe_state states[PROBES_MAX];
-	struct source_bpf *s;
-	char text[512];
-	size_t n;
-	bool ok;
-	int err = source_bpf_open(&s, &opts, text, sizeof(text));
-
-	if (err) {
-		tell(json, "host", "BPF", false, text);
-		return false;
+	for (size_t i = 0; i < SECTIONS; i++) {
+		if (!r->sections[i].f)
+			continue;
+		fclose(r->sections[i].f);
+		printf("%s%s%s%s\n%s", i ? "\n" : "", tint(&r->view, TINT_BOLD), titles[i].title,
+		       TINT_OFF(&r->view), r->sections[i].text);
+		free(r->sections[i].text);
 	}
-	tell(json, "host", "BPF", true, "");
-	err = vmm ? source_bpf_attach_vmm(s, getpid(), vmm) : 0;
-	if (err)
-		tell(json, "vmm", vmm, false, strerror(-err));
-	n = source_bpf_probes(s, states, PROBES_MAX);
-	for (size_t i = 0; i < n; i++)
-		tell(json, "probe", states[i].name, states[i].how > PROBE_HOW_OFF,
-		     how_text(&states[i], text, sizeof(text)));
-	ok = source_bpf_covers(s, ORIGIN_VCPU);
-	source_bpf_close(s);
-	return ok;
 }
 
 int cmd_check(int argc, char **argv)
 {
 	struct args args = {0};
 	struct operands operands = {0};
-	struct utsname host;
-	char vmm[4096];
-	const char *name, *no_preload = NULL;
-	bool kvm, bpf, btf, found;
-	int err;
+	struct report report = {.view = {.colour = colour_wanted(stdout)}};
+	struct preflight p = {.tell = tell_text, .arg = &report};
 
 	switch (options_parse(argc, argv, &args, &operands)) {
 	case OPTIONS_OK:
@@ -135,33 +112,18 @@ int cmd_check(int argc, char **argv)
 	case OPTIONS_USAGE:
 		return 2;
 	}
-	if (operands.n || operands.nrest)
-		return usage_error("check", "it takes no operands");
-	name = args.vmm ? args.vmm : "qemu-system-x86_64";
-	if (!uname(&host))
-		tell(args.json, "host", "kernel", true, host.release);
-	btf = !access("/sys/kernel/btf/vmlinux", R_OK);
-	tell(args.json, "host", "BTF", btf, btf ? "" : "the kernel needs CONFIG_DEBUG_INFO_BTF");
-	tell(args.json, "host", "root", !geteuid(), geteuid() ? "BPF and uprobes need it" : "");
-	kvm = check_kvm(args.json);
-	err = launch_find(name, vmm, sizeof(vmm));
-	found = !err;
-	if (found)
-		no_preload = elfsym_no_preload(vmm);
-	tell(args.json, "vmm", found ? vmm : name, found,
-	     found ? (no_preload ? no_preload : "") : strerror(-err));
-	bpf = btf && !geteuid() && check_probes(args.json, found ? vmm : NULL);
-	tell(args.json, "mode", "events", bpf, bpf ? "" : "needs root, BTF and BPF");
-	tell(args.json, "mode", "watch", found && bpf && kvm && !no_preload,
-	     no_preload ? "the agent cannot be loaded into this VMM"
-	     : kvm	? "one vCPU"
-			: "needs KVM");
-	tell(args.json, "mode", "pages", false, "this version does not have it");
-	tell(args.json, "mode", "full", false, "this version does not have it");
-	for (unsigned i = 0; i < 4; i++) {
-		static const char *const blind[] = {"dma", "vmm", "kvm", "vhost"};
-
-		tell(args.json, "writer", blind[i], false, "this version has no probes for it");
-	}
-	return found && bpf && kvm && !no_preload ? 0 : 1;
+	if (operands.n > 1 || operands.nrest || (operands.n && args.vmm))
+		return usage_error("check", "it takes one operand, the VMM's program");
+	if (args.json)
+		p.tell = tell_json;
+	p.vmm = operands.n ? operands.v[0] : args.vmm ? args.vmm : "qemu-system-x86_64";
+	preflight_host(&p);
+	preflight_kvm(&p);
+	preflight_vmm(&p);
+	preflight_probes(&p);
+	preflight_writers(&p);
+	const bool all = preflight_modes(&p);
+	if (!args.json)
+		report_print(&report);
+	return all ? 0 : 1;
 }

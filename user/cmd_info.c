@@ -134,6 +134,33 @@ static void notes_text(const struct census *c)
 		printf("  and %" PRIu64 " more\n", c->notes_left);
 }
 
+/* Queues that the VMM did not serve itself. */
+static void vhost_text(const struct view *v)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < v->state->nrings; i++) {
+		const struct ring *ring = &v->state->rings[i];
+		char name[48], queue[24] = "all queues", time[40];
+
+		if (ring->backend == QUEUE_BACKEND_VMM)
+			continue;
+		if (!any)
+			heading(v, "queues written past the VMM, unseen");
+		any = true;
+		if (ring->queue != QUEUE_ALL)
+			snprintf(queue, sizeof(queue), "queue %u", ring->queue);
+		printf("  %18s  %s %s by %s", view_time(ring->from.t_ns, time, sizeof(time)),
+		       state_device_name(v->state, ring->dev, name, sizeof(name)), queue,
+		       backend_text(ring->backend));
+		if (ring->gpa < ring->end)
+			printf(", used ring 0x%" PRIx64 "..0x%" PRIx64, ring->gpa, ring->end);
+		if (!moment_is_end(ring->until))
+			printf(", until %s", view_time(ring->until.t_ns, time, sizeof(time)));
+		putchar('\n');
+	}
+}
+
 static void info_text(const struct trace *t, const struct census *c)
 {
 	const struct view v = {t->state, NULL, colour_wanted(stdout)};
@@ -158,6 +185,7 @@ static void info_text(const struct trace *t, const struct census *c)
 	for (size_t i = 0; i < t->state->ndevices; i++)
 		printf("  %s\n",
 		       state_device_name(t->state, t->state->devices[i].dev, name, sizeof(name)));
+	vhost_text(&v);
 	if (c->nnotes)
 		heading(&v, "resets, marks, probes, and what recording changed in the guest");
 	notes_text(c);
@@ -288,6 +316,33 @@ static void notes_json(struct json *j, const struct census *c)
 	json_close(j, ']');
 }
 
+static void vhost_json(struct json *j, const struct state *s)
+{
+	char name[48];
+
+	json_open(j, "vhost", '[');
+	for (size_t i = 0; i < s->nrings; i++) {
+		const struct ring *ring = &s->rings[i];
+
+		if (ring->backend == QUEUE_BACKEND_VMM)
+			continue;
+		json_open(j, NULL, '{');
+		json_u64(j, "t_ns", ring->from.t_ns);
+		if (!moment_is_end(ring->until))
+			json_u64(j, "t_end_ns", ring->until.t_ns);
+		json_str(j, "dev", state_device_name(s, ring->dev, name, sizeof(name)));
+		if (ring->queue != QUEUE_ALL)
+			json_u64(j, "queue", ring->queue);
+		json_str(j, "backend", backend_text(ring->backend));
+		if (ring->gpa < ring->end) {
+			json_hex(j, "used", ring->gpa);
+			json_hex(j, "used_end", ring->end);
+		}
+		json_close(j, '}');
+	}
+	json_close(j, ']');
+}
+
 static void info_json(const struct trace *t, const struct census *c)
 {
 	const struct trace_info *info = reader_info(t->reader);
@@ -320,6 +375,7 @@ static void info_json(const struct trace *t, const struct census *c)
 		json_str(&j, NULL,
 			 state_device_name(t->state, t->state->devices[i].dev, name, sizeof(name)));
 	json_close(&j, ']');
+	vhost_json(&j, t->state);
 	notes_json(&j, c);
 	json_close(&j, '}');
 	json_end(&j);

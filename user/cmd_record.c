@@ -20,8 +20,8 @@
 
 struct args {
 	const char *output, *mode, *from, *until, *then, *ring_size, *user, *vm;
-	struct option_list watch, without;
-	bool force, whole_pages, stacks, quiet;
+	struct option_list watch, with, without;
+	bool force, whole_pages, stacks, quiet, racy;
 };
 
 const struct option cmd_record_options[] = {
@@ -34,6 +34,8 @@ const struct option cmd_record_options[] = {
 		    "see every store of the guest to this range of its memory"),
 	OPTION_FLAG(0, "whole-pages", struct args, whole_pages,
 		    "report stores to all of the pages that --watch touches"),
+	OPTION_FLAG(0, "racy", struct args, racy,
+		    "vCPUs need not take turns: locked updates may get lost"),
 	OPTION_TEXT(0, "from", "EVENT", struct args, from,
 		    "start at SECONDS, reset, exit or console:REGEX"),
 	OPTION_TEXT(0, "until", "EVENT", struct args, until, "end at such an event"),
@@ -46,6 +48,8 @@ const struct option cmd_record_options[] = {
 	OPTION_TEXT(0, "vm", "N", struct args, vm, "record the N-th VM of the process, from 0"),
 	OPTION_TEXT(0, "ring-size", "SIZE", struct args, ring_size,
 		    "of the ring buffer of each CPU, a power of two; 8M when not given"),
+	OPTION_LIST(0, "with", "GROUP", struct args, with,
+		    "turn on probes: mmu (faults, mappings, dirty pages)"),
 	OPTION_LIST(0, "without", "PROBE", struct args, without,
 		    "leave a probe off (vmblame check lists them)"),
 	OPTION_FLAG('q', "quiet", struct args, quiet, "no closing lines"),
@@ -270,7 +274,7 @@ int cmd_record(int argc, char **argv)
 	struct operands operands = {0};
 	struct record_opts opts = {0};
 	struct output out = {.fd = -1};
-	const char *without[OPTION_LIST_MAX + 1] = {0};
+	const char *with[OPTION_LIST_MAX + 1] = {0}, *without[OPTION_LIST_MAX + 1] = {0};
 	struct caller as;
 	bool never_ran = true;
 	char path[4096];
@@ -303,6 +307,10 @@ int cmd_record(int argc, char **argv)
 		if (!source_bpf_known(args.without.v[i]))
 			ret = usage_error("record", "--without %s: no such probe",
 					  args.without.v[i]);
+	for (unsigned i = 0; !ret && i < args.with.n; i++)
+		if (!source_bpf_known(args.with.v[i]) && !source_bpf_known_group(args.with.v[i]))
+			ret = usage_error("record", "--with %s: no such group of probes",
+					  args.with.v[i]);
 	if (!ret)
 		ret = check_host();
 	if (!ret && (ret = launch_find(operands.rest[0], path, sizeof(path)))) {
@@ -317,10 +325,14 @@ int cmd_record(int argc, char **argv)
 	}
 	for (unsigned i = 0; i < args.without.n; i++)
 		without[i] = args.without.v[i];
+	for (unsigned i = 0; i < args.with.n; i++)
+		with[i] = args.with.v[i];
 	opts.argv = operands.rest;
 	opts.whole_pages = args.whole_pages;
 	opts.stacks = args.stacks;
+	opts.racy = args.racy;
 	opts.quiet = args.quiet;
+	opts.with = args.with.n ? with : NULL;
 	opts.without = without;
 	opts.out_path = out.path;
 	opts.out_fd = out.fd;

@@ -13,4 +13,8 @@
  * instruction. */
 bool insn_format(unsigned mode, const u8 *bytes, size_t len, u64 rip, char *buf, size_t size);
 
+/* Whether the first instruction of the bytes stores to the byte `off` of its memory operand,
+ * whatever its operands hold. False when that is not known (a mask decides, or the processor). */
+bool insn_operand_stores(unsigned mode, const u8 *bytes, size_t len, unsigned off);
+
 #endif

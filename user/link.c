@@ -236,7 +236,7 @@ static int conn_accept(struct link *l)
 
 static int type_valid(u32 type)
 {
-	return (type >= AGENT_HELLO && type <= AGENT_LACKS) || type == AGENT_OK;
+	return (type >= AGENT_HELLO && type <= AGENT_STEPPED) || type == AGENT_OK;
 }
 
 /* LINK_NONE also when the caller turned out not to be an agent: its connection is gone then. */

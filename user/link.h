@@ -6,7 +6,7 @@
  * reading and then call link_receive() until it says LINK_NONE. The link accepts one agent at a
  * time (a process of the expected user that says HELLO in the right version); a further one is
  * turned away and stays inert. After LINK_EOF it listens again. The agent holds its VMM before
- * KVM_CREATE_VM until it has CONFIG, 10 s at most.
+ * KVM_CREATE_VM until it has CONFIG, 60 s at most.
  */
 #ifndef VMBLAME_LINK_H
 #define VMBLAME_LINK_H
@@ -19,7 +19,7 @@
 struct link;
 
 struct link_opts {
-	u32 flags;			 /* AGENT_ARM or 0 */
+	u32 flags;			 /* AGENT_ARM, AGENT_RACY */
 	u32 nranges;			 /* 0: the agent is passive */
 	const struct agent_range *range; /* as agent.h asks: else -EINVAL */
 	int dropped_fd; /* map of struct agent_dropped, or -1; stays the caller's */

@@ -23,11 +23,18 @@ const struct command commands[] = {
 	 "guest's memory. With --watch, every guest store to that range is recorded with\n"
 	 "its address, bytes and code.",
 	 "the VMM's own; 125 when recording failed, 126 or 127 when the VMM cannot be run"},
-	{"check", cmd_check, cmd_check_options, "",
+	{"check", cmd_check, cmd_check_options, "[VMM]",
 	 "say what this machine can observe, and what would change it",
-	 "Looks at the kernel, KVM, BPF, the VMM and the permissions, and says for each\n"
-	 "mode and class of writer whether it can be observed here and, where not, why.",
-	 NULL},
+	 "Looks at the kernel, KVM, BPF, the VMM (qemu-system-x86_64 when left out) and\n"
+	 "the permissions, and says for each probe, mode and class of writer whether it\n"
+	 "is to be had here and, where not, why. Probes are attached for real, those on\n"
+	 "the VMM's functions to a process of it that stands still, and taken off again.\n"
+	 "Without root it says what root would add.\n\n"
+	 "JSON: \"what\" (host, version, kvm, vmm, probe, writer, mode), \"name\",\n"
+	 "\"available\" and, where there is something to say, \"detail\"; for a probe that\n"
+	 "is attached \"how\" (tracepoint, fentry, kprobe, uprobe, uretprobe), \"target\"\n"
+	 "and, on the VMM's functions, \"cost_ns\", about what a hit costs.",
+	 "1 when events or watch, the modes that record picks from, cannot be had"},
 	{"who", cmd_who, cmd_who_options, "[FILE] RANGE", "name the last writer of each byte",
 	 "Names, for each byte of RANGE, the last writers, with a verdict on how sure\n"
 	 "that is. Bytes with the same answer come together.\n\n" FILE_RANGE_NOTE,

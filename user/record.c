@@ -117,6 +117,8 @@ int record_take(void *arg, const struct event *ev)
 		record_slot(r, (const struct event_memslot *)ev);
 	else if (ev->kind == EVENT_mmio)
 		record_tables(r, (const struct event_mmio *)ev);
+	else if (ev->kind == EVENT_vq_rings)
+		record_vhost_rings(r, (const struct event_vq_rings *)ev);
 	return r->over ? 0 : merge_put(r->merge, ev);
 }
 
@@ -280,6 +282,7 @@ static void loop(struct record *r, int signal_fd)
 		link_beat(r->link);
 		if (!r->over) {
 			record_drain(r);
+			record_vhost_look(r);
 			if (!r->from_hit && trigger_time(&r->opts->from, t_ns))
 				begin(r, t_ns);
 			if (r->until_ns == UINT64_MAX && trigger_time(&r->opts->until, t_ns))
@@ -401,6 +404,7 @@ int record_run(struct record_opts *opts, bool *never_ran)
 	link_close(r->link);
 	source_bpf_close(r->bpf);
 	merge_close(r->merge);
+	free(r->vhost);
 	if (r->ram.mem_fd >= 0)
 		close(r->ram.mem_fd);
 	free(r);

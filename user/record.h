@@ -22,11 +22,13 @@ struct record_opts {
 	size_t nasked;	   /* --watch, sorted, not overlapping; at most MAX_WATCH */
 	struct gpa_range asked[MAX_WATCH];
 	bool whole_pages; /* report all of the pages that were watched */
+	bool racy;	  /* vCPUs need not take turns */
 	bool stacks;
 	struct trigger from, until;
 	enum then then;
 	size_t ring_bytes;
 	unsigned vm;
+	const char *const *with;    /* probes to turn on besides, ended by NULL; may be NULL */
 	const char *const *without; /* probes to leave off, ended by NULL */
 	struct caller caller;
 	const struct caller *run_as; /* NULL: as ourselves */

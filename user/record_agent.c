@@ -109,6 +109,7 @@ static void armed(struct record *r, const struct agent_msg *msg, u64 t_ns)
 {
 	bool seen = source_bpf_covers(r->bpf, ORIGIN_VCPU);
 
+	r->armed_once = true;
 	guestram_map(&r->armed, msg->num[0], msg->num[1], msg->num[2]);
 	/* What was stored to the memory before it is no answer any more. */
 	if (replaced(r, msg->num[0], msg->num[1], msg->num[2]))
@@ -181,6 +182,7 @@ static void hello(struct record *r, const struct agent_msg *msg, u64 t_ns)
 	ev.pid = r->vmm;
 	ev.vm = r->opts->vm;
 	record_take(r, &ev.h);
+	record_vhost_begin(r);
 	if (r->from_hit)
 		record_cover_devices(r);
 }
@@ -198,6 +200,9 @@ static void message(struct record *r, const struct agent_msg *msg)
 		break;
 	case AGENT_OPENED:
 		opened(r, msg, t_ns);
+		break;
+	case AGENT_STEPPED:
+		record_stepped(r, msg, t_ns);
 		break;
 	case AGENT_CHANGE:
 		changed(r, msg, t_ns);
@@ -219,6 +224,7 @@ static void message(struct record *r, const struct agent_msg *msg)
 	case AGENT_ENDING:
 		/* Guest RAM is still there, and nobody runs. */
 		record_drain(r);
+		record_vhost_look(r);
 		if (!r->over && r->from_hit)
 			record_look(r, CONTENT_WHY_END);
 		link_send(r->link, AGENT_OK, 0, 0, WHY_NONE);

@@ -146,8 +146,9 @@ static void say_unobservable(struct record *r)
 	if (!source_bpf_covers(r->bpf, ORIGIN_VIRTQUEUE))
 		len += snprintf(list + len, sizeof(list) - len, "virtqueue, ");
 	snprintf(list + len, sizeof(list) - len, "%s",
-		 r->npages ? "dma, vmm, kvm, vhost"
-			   : "stores to RAM by vCPUs, dma, vmm, kvm, vhost");
+		 r->npages ? "dma, vmm, kvm" : "stores to RAM by vCPUs, dma, vmm, kvm");
+	if (r->vhost_blind)
+		strncat(list, ", vhost", sizeof(list) - strlen(list) - 1);
 	record_say("not observed: %s", list);
 	for (unsigned why = 1; why < WHY_MAX; why++)
 		if (r->opened_bytes[why] && why != WHY_NO_RAM && why != WHY_ENDED)
@@ -194,6 +195,9 @@ void record_summary(struct record *r)
 		record_say("%s: kept %s%" PRIu64 " events of %.3f s, lost %" PRIu64 " (%s%s)",
 			   r->opts->out_path, stores, stats->events, r->ended_ns / 1e9, stats->lost,
 			   size_text(stats->bytes, size, sizeof(size)), each);
+	if (r->npages && r->vmm && r->from_hit && !r->refused && !r->armed_once)
+		record_say("nothing was watched: no RAM ever lay in the ranges, or the VMM did "
+			   "not wait for us");
 	say_unobservable(r);
 	say_changes(r);
 }

@@ -41,11 +41,13 @@ int record_open_sources(struct record *r, const char *no_preload)
 		.asked = r->opts->asked,
 		.ring_bytes = r->opts->ring_bytes,
 		.vm = r->opts->vm,
+		.with = r->opts->with,
 		.without = r->opts->without,
 	};
 	struct agent_range ranges[MAX_WATCH];
 	struct link_opts link = {
-		.flags = r->opts->from.kind == TRIGGER_NONE ? AGENT_ARM : 0,
+		.flags = (r->opts->from.kind == TRIGGER_NONE ? AGENT_ARM : 0) |
+			 (r->opts->racy ? AGENT_RACY : 0),
 		.nranges = no_preload ? 0 : r->npages,
 		.range = ranges,
 		.uid = r->opts->run_as ? r->opts->run_as->uid : geteuid(),

@@ -40,6 +40,7 @@ struct record {
 	bool over;		/* it has ended: sources detached */
 	bool line_open;		/* the guest's console is in the middle of a line */
 	bool refused;		/* the VM cannot be watched */
+	bool armed_once;	/* something was watched */
 	bool child_gone, vmm_gone;
 	int child_status, vmm_status; /* of waitpid() */
 	int ready_type;		      /* enum agent_type that the agent answered last */
@@ -51,7 +52,10 @@ struct record {
 	bool vcpu_ran; /* the guest has executed something */
 	u64 look_left; /* bytes that may still be looked at when they are armed */
 	u64 last_cr3, tables_ns;
-	struct guestram ram; /* all of it, by the VMM's slots */
+	bool tables_asked, tables_probed; /* whether probes tell of page tables */
+	bool vhost_blind;		  /* it ran, or would not have been seen */
+	struct record_vhost *vhost;	  /* NULL while no queue was ever served by vhost */
+	struct guestram ram;		  /* all of it, by the VMM's slots */
 	struct guestram_part slots[RECORD_SLOTS];
 };
 
@@ -79,9 +83,18 @@ void record_look(struct record *r, enum content_why why);
 /* States what is observed of devices, from now on. */
 void record_cover_devices(struct record *r);
 
+/* What an instruction did that was run with its pages open (record_step.c). */
+void record_stepped(struct record *r, const struct agent_msg *msg, u64 t_ns);
+
 /* Pages that cannot be watched because they hold page tables (record_tables.c). */
 void record_slot(struct record *r, const struct event_memslot *ev);
 void record_tables(struct record *r, const struct event_mmio *ev);
+
+/* Queues that vhost serves (record_vhost.c): whether they would be seen at all, a queue whose rings
+ * or server change, and a look at what their drivers have given away since the last one. */
+void record_vhost_begin(struct record *r);
+void record_vhost_rings(struct record *r, const struct event_vq_rings *ev);
+void record_vhost_look(struct record *r);
 
 /* What a recording says about itself (record_report.c). */
 void record_facts(struct record *r);

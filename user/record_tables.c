@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Page tables in watched pages: a processor sets accessed and dirty bits there, which a read-only
- * slot would swallow or worse. They are looked for whenever an event shows another CR3, and again
- * once a second; the pages that hold tables are opened for good.
+ * Page tables in watched pages, where KVM emulates the guest or the probes that tell of them
+ * (bpf/tables.bpf.h) are missing: they are looked for whenever an event shows another CR3, and
+ * again once a second; the pages that hold tables are opened for good.
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "user/record_state.h"
 
@@ -70,9 +71,28 @@ static void look_for_tables(struct record *r, u64 cr3, unsigned mode)
 		open_if_watched(r, cr3 & ENTRY_ADDR);
 }
 
+/* The guest is entered, not emulated, and the first use of each table is seen. */
+static bool probed(struct record *r)
+{
+	struct probe_state states[PROBES_MAX];
+	size_t n, attached = 0;
+
+	if (r->tables_asked)
+		return r->tables_probed;
+	r->tables_asked = true;
+	if (access("/sys/module/kvm_amd", F_OK) && access("/sys/module/kvm_intel", F_OK))
+		return false;
+	n = source_bpf_probes(r->bpf, states, PROBES_MAX);
+	for (size_t i = 0; i < n; i++)
+		attached += !strncmp(states[i].name, "tables__", 8) &&
+			    states[i].how == PROBE_HOW_TRACEPOINT;
+	r->tables_probed = attached == 2;
+	return r->tables_probed;
+}
+
 void record_tables(struct record *r, const struct event_mmio *ev)
 {
-	if (!r->npages || !r->armed.n || ev->done == MMIO_DONE_REQUESTED || !ev->cr3)
+	if (!r->npages || !r->armed.n || ev->done == MMIO_DONE_REQUESTED || !ev->cr3 || probed(r))
 		return;
 	if (ev->mode != CPU_MODE_PROT64 && ev->mode != CPU_MODE_PROT32)
 		return;

@@ -17,35 +17,26 @@
 
 #include "user/agent.h"
 #include "user/elfsym.h"
+#include "user/host_mmu.h"
+#include "user/kernel_btf.h"
+#include "user/probes.h"
 #include "vmblame.skel.h"
 
-enum probe_kind { TRACEPOINT, UPROBE, URETPROBE };
-
-struct probe {
-	const char *name;
-	const char *target;
-	const char *what_for;
-	enum probe_kind kind;
-	enum origin origin;
-	enum probe_mode modes;
-};
-
-static const struct probe probes[] = {
-#define PROBE(program, how, target, serves, modes, what) \
-	{#program, #target, what, how, ORIGIN_##serves, PROBE_##modes},
-#include "user/probes.def"
-#undef PROBE
-};
-
-#define NPROBES (sizeof(probes) / sizeof(probes[0]))
-_Static_assert(NPROBES <= PROBES_MAX, "PROBES_MAX holds every probe");
+/* Of one program, what the verifier says when it refuses it; only what is written to is there. */
+#define LOG_BYTES (1u << 20)
 
 struct attached {
 	struct bpf_program *prog;
 	struct bpf_link *link;
-	u8 how; /* enum probe_how */
-	bool slow;
+	bool use; /* it is wanted and, as far as could be told, there */
 	int err;
+};
+
+/* What became of a probe: how, and by which of its ways. */
+struct fate {
+	u8 how; /* enum probe_how */
+	u8 way; /* row in way_rows of the one that is attached, else of the best */
+	bool slow;
 };
 
 struct source_bpf {
@@ -55,10 +46,13 @@ struct source_bpf {
 	size_t nrings;
 	struct place *places; /* CPU 0's, then CPU 1's, ... */
 	u32 nplaces;	      /* of one CPU */
-	struct attached attached[NPROBES];
+	struct attached ways[WAYS_MAX];
+	struct fate fates[NPROBES];
+	char (*logs)[LOG_BYTES]; /* of each way's program; NULL while all is well */
 	int (*fn)(void *arg, const struct event *ev);
 	void *arg;
 	struct type_ids type_ids;
+	struct mmu_facts mmu_facts;
 	bool typed_reads;
 };
 
@@ -79,21 +73,15 @@ static u32 find_backend(void)
 	return BACKEND_PVM;
 }
 
-/* KVM built into the kernel: its structures' numbers are those of the kernel's BTF. */
-static bool find_types(struct type_ids *ids)
+/* KVM built into the kernel: its structures' numbers are those of the kernel's BTF. Older kernels
+ * have no bpf_rdonly_cast(). */
+static bool find_types(const struct kernel_btf *btf, struct type_ids *ids)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
-	int id;
-
-	if (!btf)
-		return false;
-#define FIND(name)                                                \
-	id = btf__find_by_name_kind(btf, #name, BTF_KIND_STRUCT); \
-	ids->name = id > 0 ? (u32)id : 0;
+#define FIND(name) ids->name = kernel_btf_struct_id(btf, #name);
 	KERNEL_TYPES(FIND)
 #undef FIND
-	btf__free(btf);
-	return ids->kvm_vcpu && ids->x86_emulate_ctxt;
+	return ids->kvm_vcpu && ids->x86_emulate_ctxt &&
+	       kernel_btf_function(btf, "bpf_rdonly_cast", NULL) == BTF_MATCHES;
 }
 
 static u32 cpu_count(void)
@@ -121,7 +109,9 @@ static void configure(struct source_bpf *s, const struct source_bpf_opts *opts)
 	skel->rodata->nplaces = s->nplaces;
 	skel->rodata->typed_reads = s->typed_reads;
 	skel->rodata->type_ids = s->type_ids;
+	skel->rodata->mmu_facts = s->mmu_facts;
 	bpf_map__set_max_entries(skel->maps.places, s->nplaces * cpu_count());
+	bpf_map__set_max_entries(skel->maps.fired, cpu_count());
 	skel->rodata->backend = find_backend();
 	skel->rodata->only_vm = opts->vm;
 	skel->rodata->want_stacks = opts->stacks;
@@ -135,22 +125,6 @@ static void configure(struct source_bpf *s, const struct source_bpf_opts *opts)
 		skel->rodata->asked[i].gpa = opts->asked[i].gpa;
 		skel->rodata->asked[i].end = opts->asked[i].end;
 	}
-}
-
-static bool listed(const char *const *list, const char *name)
-{
-	for (; list && *list; list++)
-		if (!strcmp(*list, name))
-			return true;
-	return false;
-}
-
-static struct attached *find_attached(struct source_bpf *s, const char *name)
-{
-	for (size_t i = 0; i < NPROBES; i++)
-		if (!strcmp(probes[i].name, name))
-			return &s->attached[i];
-	return NULL;
 }
 
 static int ring_event(void *arg, void *data, size_t size)
@@ -192,100 +166,197 @@ static int make_rings(struct source_bpf *s, size_t bytes)
 	return 0;
 }
 
-/* Attach what needs no process: the tracepoints. */
-static void attach_tracepoints(struct source_bpf *s)
+static void set_fate(struct source_bpf *s, size_t w)
 {
-	for (size_t i = 0; i < NPROBES; i++) {
-		struct attached *a = &s->attached[i];
+	struct fate *fate = &s->fates[way_rows[w].probe];
 
-		if (probes[i].kind != TRACEPOINT || a->how != PROBE_HOW_UNAVAILABLE)
+	fate->how = way_how(&way_rows[w]);
+	fate->way = w;
+}
+
+/* Attach what needs no process: of each probe the first way that works. */
+static void attach_kernel(struct source_bpf *s)
+{
+	for (size_t w = 0; w < nway_rows; w++) {
+		const struct way_row *row = &way_rows[w];
+		struct attached *a = &s->ways[w];
+
+		if (!a->use || way_in_vmm(row) || s->fates[row->probe].how != PROBE_HOW_UNAVAILABLE)
 			continue;
-		a->link = bpf_program__attach(a->prog);
+		a->link = row->kind == KPROBE
+				  ? bpf_program__attach_kprobe(a->prog, false, row->target)
+				  : bpf_program__attach(a->prog);
 		if (a->link)
-			a->how = PROBE_HOW_TRACEPOINT;
+			set_fate(s, w);
 		else
 			a->err = errno;
 	}
 }
 
-/*
- * One program that the kernel refuses fails the whole object. So load with all of them, and when
- * that fails, find out one by one which cannot be loaded and leave those off.
- */
-static int load(struct source_bpf *s, const struct source_bpf_opts *opts, const bool *off)
+void source_bpf_attach(struct source_bpf *s)
 {
+	for (size_t i = 0; i < NPROBES; i++)
+		if (s->fates[i].how > PROBE_HOW_OFF)
+			s->fates[i].how = PROBE_HOW_UNAVAILABLE;
+	attach_kernel(s);
+}
+
+/* Which probes are wanted, and which of their ways may be there. */
+static void choose(struct source_bpf *s, const struct source_bpf_opts *opts,
+		   const struct kernel_btf *btf)
+{
+	struct means means = {0};
+
+	if (opts->watch || opts->with)
+		means_find(btf, &means);
+	for (size_t w = nway_rows; w-- > 0;) {
+		const struct way_row *row = &way_rows[w];
+		const struct probe_row *probe = &probe_rows[row->probe];
+		const bool on = (probe->modes & PROBE_EVENTS) ||
+				(opts->watch && (probe->modes & PROBE_WATCH)) ||
+				probe_listed(opts->with, probe->name);
+
+		if (row->kind == WAYS)
+			continue;
+		s->fates[row->probe] = (struct fate){.how = PROBE_HOW_OFF, .way = w};
+		if (!on || probe_listed(opts->without, probe->name))
+			continue;
+		s->fates[row->probe].how = PROBE_HOW_UNAVAILABLE;
+		s->ways[w].err = way_lacks(row, btf, &means);
+		s->ways[w].use = !s->ways[w].err;
+	}
+}
+
+/* Opens the object anew, with the programs of the ways that are in use. */
+static int load(struct source_bpf *s, const struct source_bpf_opts *opts)
+{
+	vmblame_bpf__destroy(s->skel);
 	s->skel = vmblame_bpf__open();
 	if (!s->skel)
 		return -errno;
 	configure(s, opts);
-	for (size_t i = 0; i < NPROBES; i++) {
-		struct attached *a = &s->attached[i];
+	for (size_t w = 0; w < nway_rows; w++) {
+		struct attached *a = &s->ways[w];
 
-		a->prog = bpf_object__find_program_by_name(s->skel->obj, probes[i].name);
+		if (way_rows[w].kind == WAYS)
+			continue;
+		a->prog = bpf_object__find_program_by_name(s->skel->obj, way_rows[w].program);
 		if (!a->prog)
 			return -ENOENT;
-		/* What copies a device's bytes may have to wait for a page of the VMM. */
-		bpf_program__set_autoload(a->prog, !off[i]);
-		a->how = off[i] ? PROBE_HOW_OFF : PROBE_HOW_UNAVAILABLE;
+		bpf_program__set_autoload(a->prog, false);
+		if (s->logs)
+			bpf_program__set_log_buf(a->prog, s->logs[w], LOG_BYTES);
+	}
+	for (size_t w = 0; w < nway_rows; w++) {
+		struct attached *a = &s->ways[w];
+
+		if (!a->use)
+			continue;
+		/* Of two names for one program the first that exists will do. */
+		if (bpf_program__autoload(a->prog)) {
+			a->use = false;
+			continue;
+		}
+		bpf_program__set_autoload(a->prog, true);
+		if (way_rows[w].kind == FENTRY)
+			bpf_program__set_attach_target(a->prog, 0, way_rows[w].target);
 	}
 	s->skel->rodata->confirm_stores =
-		opts->watch && find_attached(s, "exits__kvm_userspace_exit")->how != PROBE_HOW_OFF;
+		opts->watch && s->fates[PROBE_ID_exits__kvm_userspace_exit].how != PROBE_HOW_OFF;
 	return vmblame_bpf__load(s->skel);
 }
 
-static int load_what_loads(struct source_bpf *s, const struct source_bpf_opts *opts, bool *off)
+/* The way whose program the verifier had something to say about, or -1. */
+static int culprit(const struct source_bpf *s)
 {
-	int errs[NPROBES] = {0};
-	int err;
-
-	s->typed_reads = find_types(&s->type_ids);
-	if (s->typed_reads) {
-		err = load(s, opts, off);
-		if (!err || err == -EPERM)
-			return err;
-		vmblame_bpf__destroy(s->skel); /* an older kernel */
-		s->typed_reads = false;
-	}
-	err = load(s, opts, off);
-	if (!err)
-		return 0;
-	for (size_t i = 0; i < NPROBES; i++) {
-		bool alone[NPROBES];
-
-		if (off[i])
-			continue;
-		memset(alone, true, sizeof(alone));
-		alone[i] = false;
-		vmblame_bpf__destroy(s->skel);
-		errs[i] = -load(s, opts, alone);
-	}
-	for (size_t i = 0; i < NPROBES; i++)
-		off[i] |= errs[i] != 0;
-	vmblame_bpf__destroy(s->skel);
-	err = load(s, opts, off);
-	for (size_t i = 0; i < NPROBES; i++)
-		if (errs[i]) {
-			s->attached[i].how = PROBE_HOW_UNAVAILABLE;
-			s->attached[i].err = errs[i];
+	for (size_t w = 0; s->logs && w < nway_rows; w++)
+		if (s->ways[w].use && s->logs[w][0]) {
+			if (getenv("VMBLAME_DEBUG"))
+				fprintf(stderr, "%s: %s\n", way_rows[w].program, s->logs[w]);
+			return w;
 		}
-	return err;
+	return -1;
+}
+
+/* Nothing says which program it was: each by itself, and those that fail are left off. */
+static int load_one_by_one(struct source_bpf *s, const struct source_bpf_opts *opts)
+{
+	bool use[WAYS_MAX];
+
+	for (size_t w = 0; w < nway_rows; w++) {
+		use[w] = s->ways[w].use;
+		s->ways[w].use = false;
+	}
+	for (size_t w = 0; w < nway_rows; w++) {
+		if (!use[w])
+			continue;
+		s->ways[w].use = true;
+		s->ways[w].err = -load(s, opts);
+		s->ways[w].use = false;
+		use[w] = !s->ways[w].err;
+	}
+	for (size_t w = 0; w < nway_rows; w++)
+		s->ways[w].use = use[w];
+	return load(s, opts);
+}
+
+/*
+ * One program that the kernel refuses fails the whole object. So load with all of them; what the
+ * verifier refuses is left off, and the rest loaded again.
+ */
+static int load_what_loads(struct source_bpf *s, const struct source_bpf_opts *opts)
+{
+	int err = load(s, opts), w;
+
+	if (!err || err == -EPERM)
+		return err;
+	s->logs = calloc(nway_rows, LOG_BYTES);
+	for (size_t tries = 0; err && tries < nway_rows; tries++) {
+		for (size_t i = 0; i < nway_rows; i++)
+			s->logs[i][0] = '\0';
+		err = load(s, opts);
+		w = err ? culprit(s) : -1;
+		if (w < 0)
+			break;
+		/* Programs that all hosts run fail for one reason: plain loads do not work here. */
+		if (s->typed_reads && !(probe_rows[way_rows[w].probe].modes & PROBE_MMU)) {
+			s->typed_reads = false;
+			continue;
+		}
+		s->ways[w].use = false;
+		s->ways[w].err = -err;
+	}
+	free(s->logs);
+	s->logs = NULL;
+	return err ? load_one_by_one(s, opts) : 0;
+}
+
+static int prepare(struct source_bpf *s, const struct source_bpf_opts *opts)
+{
+	struct kernel_btf *btf;
+	const int err = kernel_btf_open(&btf);
+
+	if (err)
+		return err;
+	s->typed_reads = find_types(btf, &s->type_ids);
+	if (opts->watch || opts->with)
+		host_mmu_facts(btf, &s->mmu_facts);
+	choose(s, opts, btf);
+	kernel_btf_close(btf);
+	return load_what_loads(s, opts);
 }
 
 int source_bpf_open(struct source_bpf **out, const struct source_bpf_opts *opts, char *err,
 		    size_t err_size)
 {
 	struct source_bpf *s = calloc(1, sizeof(*s));
-	bool off[NPROBES];
 	int ret;
 
 	*out = NULL;
 	if (!s)
 		return -ENOMEM;
 	libbpf_set_print(quiet);
-	for (size_t i = 0; i < NPROBES; i++)
-		off[i] = listed(opts->without, probes[i].name) ||
-			 (probes[i].modes == PROBE_WATCH && !opts->watch);
-	ret = load_what_loads(s, opts, off);
+	ret = prepare(s, opts);
 	if (ret) {
 		snprintf(err, err_size, "cannot load the BPF programs: %s%s", strerror(-ret),
 			 ret == -EPERM ? " (root, or CAP_BPF and CAP_PERFMON, is needed)" : "");
@@ -298,7 +369,7 @@ int source_bpf_open(struct source_bpf **out, const struct source_bpf_opts *opts,
 		source_bpf_close(s);
 		return ret;
 	}
-	attach_tracepoints(s);
+	attach_kernel(s);
 	*out = s;
 	return 0;
 }
@@ -309,24 +380,24 @@ static void *destroy_link(void *link)
 	return NULL;
 }
 
-/* Each uprobe's end waits for a grace period of the kernel's: they may as well wait together. */
+/* Each end waits for a grace period of the kernel's: they may as well wait together. */
 void source_bpf_detach(struct source_bpf *s)
 {
-	pthread_t threads[NPROBES];
-	bool started[NPROBES] = {false};
+	pthread_t threads[WAYS_MAX];
+	bool started[WAYS_MAX] = {false};
 
-	for (size_t i = 0; i < NPROBES; i++) {
-		struct bpf_link *link = s->attached[i].link;
+	for (size_t w = 0; w < nway_rows; w++) {
+		struct bpf_link *link = s->ways[w].link;
 
-		s->attached[i].link = NULL;
-		if (link && !pthread_create(&threads[i], NULL, destroy_link, link))
-			started[i] = true;
+		s->ways[w].link = NULL;
+		if (link && !pthread_create(&threads[w], NULL, destroy_link, link))
+			started[w] = true;
 		else
 			destroy_link(link);
 	}
-	for (size_t i = 0; i < NPROBES; i++)
-		if (started[i])
-			pthread_join(threads[i], NULL);
+	for (size_t w = 0; w < nway_rows; w++)
+		if (started[w])
+			pthread_join(threads[w], NULL);
 }
 
 void source_bpf_close(struct source_bpf *s)
@@ -355,36 +426,35 @@ int source_bpf_track(struct source_bpf *s, pid_t pid)
 
 int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
 {
-	struct elfsym syms[NPROBES];
+	struct elfsym syms[WAYS_MAX];
 	int err;
 
 	/* A boot that is not counted is not known, rather than the first. */
 	s->skel->bss->boot = BOOT_UNKNOWN;
-	for (size_t i = 0; i < NPROBES; i++)
-		syms[i] = (struct elfsym){.name = probes[i].kind == TRACEPOINT ? ""
-									       : probes[i].target};
-	err = elfsym_find(exe, syms, NPROBES);
+	for (size_t w = 0; w < nway_rows; w++)
+		syms[w] =
+			(struct elfsym){.name = way_in_vmm(&way_rows[w]) ? way_rows[w].target : ""};
+	err = elfsym_find(exe, syms, nway_rows);
 	if (err)
 		return err;
-	for (size_t i = 0; i < NPROBES; i++) {
-		struct attached *a = &s->attached[i];
-		bool ret = probes[i].kind == URETPROBE;
+	for (size_t w = 0; w < nway_rows; w++) {
+		struct attached *a = &s->ways[w];
+		const bool ret = way_rows[w].kind == URETPROBE;
 
-		if (probes[i].kind == TRACEPOINT || a->how != PROBE_HOW_UNAVAILABLE || a->err)
+		if (!a->use || !way_in_vmm(&way_rows[w]) || a->link)
 			continue;
-		if (!syms[i].file_off) {
+		if (!syms[w].file_off) {
 			a->err = ENOENT;
 			continue;
 		}
-		a->link = bpf_program__attach_uprobe(a->prog, ret, pid, exe, syms[i].file_off);
-		if (!a->link) {
-			a->err = errno;
+		a->link = bpf_program__attach_uprobe(a->prog, ret, pid, exe, syms[w].file_off);
+		a->err = a->link ? 0 : errno;
+		if (!a->link)
 			continue;
-		}
-		a->how = PROBE_HOW_UPROBE;
-		a->slow = !elfsym_cheap(syms[i].first);
+		set_fate(s, w);
+		s->fates[way_rows[w].probe].slow = !elfsym_cheap(syms[w].first);
 	}
-	if (find_attached(s, "machine__qemu_system_reset")->how > PROBE_HOW_OFF)
+	if (s->fates[PROBE_ID_machine__qemu_system_reset].how > PROBE_HOW_OFF)
 		s->skel->bss->boot = 0;
 	return 0;
 }
@@ -462,33 +532,56 @@ int source_bpf_dropped_fd(const struct source_bpf *s)
 	return bpf_map__fd(s->skel->maps.dropped);
 }
 
-static u64 times_run(struct bpf_program *prog)
+static void count_fired(const struct source_bpf *s, struct fired *sum)
 {
-	struct bpf_prog_info info = {0};
-	u32 len = sizeof(info);
+	const int fd = bpf_map__fd(s->skel->maps.fired);
 
-	if (bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &len))
-		return 0;
-	return info.run_cnt;
+	memset(sum, 0, sizeof(*sum));
+	for (u32 cpu = 0; cpu < cpu_count(); cpu++) {
+		struct fired one;
+
+		if (bpf_map_lookup_elem(fd, &cpu, &one))
+			continue;
+		for (size_t i = 0; i < NPROBES; i++)
+			sum->n[i] += one.n[i];
+	}
+}
+
+static void add_way(const struct source_bpf *s, size_t w, struct probe_state *state)
+{
+	struct probe_way *way = &state->ways[state->nways];
+
+	if (way_rows[w].kind == WAYS || state->nways == PROBE_WAYS_MAX)
+		return;
+	*way = (struct probe_way){
+		.how = way_how(&way_rows[w]),
+		.target = way_rows[w].target,
+		.err = s->ways[w].err,
+	};
+	/* The best way's reason stands for all. */
+	if (!state->nways++ && state->how == PROBE_HOW_UNAVAILABLE)
+		state->err = way->err;
 }
 
 size_t source_bpf_probes(struct source_bpf *s, struct probe_state *states, size_t max)
 {
-	size_t n = 0;
+	const size_t n = max < NPROBES ? max : NPROBES;
+	struct fired fired;
 
-	for (; n < NPROBES && n < max; n++) {
-		const struct attached *a = &s->attached[n];
-
-		states[n] = (struct probe_state){
-			.name = probes[n].name,
-			.what_for = probes[n].what_for,
-			.how = a->how,
-			.origin = probes[n].origin,
-			.err = a->err,
-			.slow = a->slow,
-			.fired = a->how > PROBE_HOW_OFF ? times_run(a->prog) : 0,
+	count_fired(s, &fired);
+	for (size_t i = 0; i < n; i++)
+		states[i] = (struct probe_state){
+			.name = probe_rows[i].name,
+			.what_for = probe_rows[i].what_for,
+			.how = s->fates[i].how,
+			.origin = probe_rows[i].origin,
+			.slow = s->fates[i].slow,
+			.fired = fired.n[i],
+			.target = way_rows[s->fates[i].way].target,
 		};
-	}
+	for (size_t w = 0; w < nway_rows; w++)
+		if (way_rows[w].probe < n)
+			add_way(s, w, &states[way_rows[w].probe]);
 	return n;
 }
 
@@ -499,16 +592,18 @@ void source_bpf_counters(const struct source_bpf *s, struct counters *out)
 
 bool source_bpf_known(const char *name)
 {
-	for (size_t i = 0; i < NPROBES; i++)
-		if (!strcmp(probes[i].name, name))
-			return true;
-	return false;
+	return probe_known(name);
+}
+
+bool source_bpf_known_group(const char *name)
+{
+	return probe_group_known(name);
 }
 
 bool source_bpf_covers(const struct source_bpf *s, enum origin origin)
 {
 	for (size_t i = 0; i < NPROBES; i++)
-		if (probes[i].origin == origin && s->attached[i].how <= PROBE_HOW_OFF)
+		if (probe_rows[i].origin == origin && s->fates[i].how <= PROBE_HOW_OFF)
 			return false;
 	return true;
 }

@@ -15,8 +15,6 @@
 #include "bpf/shared.h"
 #include "formats/event.h"
 
-enum probe_mode { PROBE_EVENTS = 1, PROBE_WATCH = 2 };
-
 struct source_bpf;
 
 struct source_bpf_opts {
@@ -27,18 +25,31 @@ struct source_bpf_opts {
 	const struct gpa_range *asked;	      /* what to report of them */
 	size_t ring_bytes;	    /* of one CPU's ring: a power of two, at least a page */
 	unsigned vm;		    /* number of the VM within the process */
-	const char *const *without; /* names of probes to leave off, ended by NULL; may be NULL */
+	const char *const *without; /* probes or groups to leave off, ended by NULL; may be NULL */
+	const char *const *with;    /* those to turn on that are off by default: "mmu" */
 };
+
+/* One of the ways to attach a probe; see probes.def. */
+struct probe_way {
+	u8 how;		    /* enum probe_how of this way */
+	const char *target; /* tracepoint or function */
+	int err;	    /* 0: this one is attached, or was not needed; else the errno */
+};
+
+#define PROBE_WAYS_MAX 6
 
 /* What became of one probe. */
 struct probe_state {
 	const char *name; /* group__hook */
 	const char *what_for;
-	u8 how;	   /* enum probe_how */
-	u8 origin; /* enum origin: class of writer it serves */
-	int err;   /* errno when unavailable */
-	bool slow; /* a uprobe that is single-stepped */
-	u64 fired;
+	u8 how;		    /* enum probe_how */
+	u8 origin;	    /* enum origin: class of writer it serves */
+	int err;	    /* errno when unavailable */
+	bool slow;	    /* a uprobe that is single-stepped */
+	u64 fired;	    /* times that it ran for what is recorded */
+	const char *target; /* what it is attached to; the best way's when it is not */
+	size_t nways;
+	struct probe_way ways[PROBE_WAYS_MAX]; /* in the order in which they are tried */
 };
 
 /* Loads and attaches what the kernel offers. 0, or -errno with one line in err. */
@@ -53,6 +64,9 @@ int source_bpf_track(struct source_bpf *s, pid_t pid);
 /* Attaches the uprobes to the VMM's process. exe is a path that opens its executable
  * (/proc/PID/exe). A function that is not found makes its probe unavailable, no error. */
 int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe);
+
+/* Attaches the kernel's probes again after source_bpf_detach(); then source_bpf_attach_vmm(). */
+void source_bpf_attach(struct source_bpf *s);
 
 /* Detaches everything: the VMM runs at full speed from here on. Rings can still be drained. */
 void source_bpf_detach(struct source_bpf *s);
@@ -72,12 +86,11 @@ int source_bpf_dropped_fd(const struct source_bpf *s);
 size_t source_bpf_probes(struct source_bpf *s, struct probe_state *states, size_t max);
 void source_bpf_counters(const struct source_bpf *s, struct counters *out);
 
-/* True for the name of a probe in the table. */
+/* True for the name of a probe in the table, and of a group of them. */
 bool source_bpf_known(const char *name);
+bool source_bpf_known_group(const char *name);
 
 /* True when every probe that serves this class is attached. */
 bool source_bpf_covers(const struct source_bpf *s, enum origin origin);
-
-#define PROBES_MAX 64
 
 #endif

@@ -91,7 +91,7 @@ static void vcpu_json(struct json *j, const struct view *view, const struct even
 {
 	struct symbol symbol;
 
-	json_str(j, "order", "exact");
+	json_str(j, "order", view->state->racy ? "racy" : "exact");
 	if (mmio->h.vcpu != VCPU_NONE)
 		json_u64(j, "vcpu", mmio->h.vcpu);
 	json_hex(j, "rip", mmio->rip);

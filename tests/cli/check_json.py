@@ -155,6 +155,13 @@ def check(o):
     need(text(o.get("what")) and text(o.get("name")), "no what or name")
     need(type(o.get("available")) is bool, "available")
     need(o["available"] or text(o.get("detail")), "not available, and not why")
+    need(o["what"] in ("host", "version", "kvm", "vmm", "probe", "writer", "mode"), "what")
+    need(("how" in o) == (o["what"] == "probe" and o["available"]), "how a probe is attached")
+    if "how" in o:
+        need(o["how"] in ("tracepoint", "fentry", "kprobe", "uprobe", "uretprobe"), "how")
+        need(text(o.get("target")), "target")
+        need(("cost_ns" in o) == (o["how"] in ("uprobe", "uretprobe")), "what a hit costs")
+        need("cost_ns" not in o or number(o["cost_ns"]), "cost_ns")
 
 
 def no_twice(pairs):

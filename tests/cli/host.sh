@@ -74,6 +74,34 @@ check_json() {
 }
 check "check --json: an object a line, a reason for whatever is not there" check_json
 
+# Orphans of check would become ours.
+leaves_nothing() {
+	mount_before=$(cat /proc/self/mounts)
+	/usr/bin/python3 - "$VMBLAME" <<-'EOF'
+		import ctypes, os, subprocess, sys
+		ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+		done = subprocess.run([sys.argv[1], "check"], stdout=subprocess.PIPE, check=False)
+		assert b"Modes of record" in done.stdout, done.stdout
+		try:
+		    sys.exit(f"left behind: {os.waitpid(-1, os.WNOHANG)}")
+		except ChildProcessError:
+		    pass
+	EOF
+	[ $? -eq 0 ] && [ "$(cat /proc/self/mounts)" = "$mount_before" ] && untouched
+}
+check "check leaves no process, mount or file behind" leaves_nothing
+
+other_vmm() {
+	"$VMBLAME" check /bin/sh >"$tmp/out" 2>"$tmp/err"
+	[ $? -le 1 ] && [ ! -s "$tmp/err" ] && grep -q '^vmm *.*sh  *yes' "$tmp/out" || return 1
+	[ "$(id -u)" != 0 ] || grep -q '^probe *virtqueue__virtqueue_push *no .*there is none' "$tmp/out"
+}
+if [ "$(id -u)" = 0 ] && { [ ! -r /sys/kernel/btf/vmlinux ] || ! "$VMBLAME" check | grep -q '^host *BPF *yes'; }; then
+	skip "check of a program without QEMU's functions" "this host has no BPF"
+else
+	check "check of a program without QEMU's functions" other_vmm
+fi
+
 if [ "$(id -u)" != 0 ] || ! unshare -m true 2>/dev/null; then
 	skip "record without /dev/kvm" "root and mount namespaces"
 	skip "record without BTF" "root and mount namespaces"

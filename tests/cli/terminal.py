@@ -16,7 +16,7 @@ import select
 import sys
 import time
 
-TIMEOUT_S = 30
+TIMEOUT_S = 30 * float(os.environ.get("VMBLAME_SLOW", "1"))
 
 
 class Terminal:

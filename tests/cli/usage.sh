@@ -66,7 +66,7 @@ refuses "show: no range" 2 "RANGE" "$VMBLAME" show
 refuses "who: too many operands" 2 "too many" "$VMBLAME" who a.vmb 0x1000 0x2000
 refuses "info: too many operands" 2 "too many" "$VMBLAME" info a.vmb b.vmb
 refuses "export: too many operands" 2 "too many" "$VMBLAME" export a.vmb b.vmb
-refuses "check: an operand" 2 "operand" "$VMBLAME" check a.vmb
+refuses "check: two operands" 2 "operand" "$VMBLAME" check a b
 refuses "manual: an operand" 2 "operand" "$VMBLAME" manual me
 refuses "completion: no shell" 2 "bash" "$VMBLAME" completion
 refuses "completion: an unknown shell" 2 "bash" "$VMBLAME" completion ksh

@@ -204,6 +204,49 @@ static void a_senseless_span_is_widened(void **state)
 	coverage_free(&c);
 }
 
+static void blind(const struct coverage *c, u64 from, u64 limit, enum blind_level level,
+		  enum why why)
+{
+	const struct blind b =
+		coverage_blind(c, ORIGIN_VHOST, 0x1800, (struct moment){from, UINT64_MAX},
+			       (struct moment){limit, UINT64_MAX});
+
+	assert_int_equal(b.level, level);
+	if (level)
+		assert_int_equal(b.why, why);
+}
+
+static void vhost_may_write_or_does(void **state)
+{
+	struct coverage c = {0};
+
+	(void)state;
+	blind(&c, 0, 99, BLIND_NOT, WHY_NONE); /* nothing is said of it */
+	add(&c, 1, ORIGIN_VHOST, true, WHY_NONE, 0, 0);
+	add(&c, 10, ORIGIN_VHOST, false, WHY_VHOST, 0, 0);
+	add(&c, 20, ORIGIN_VHOST, false, WHY_VHOST, 0x1000, 0x1000);
+	add(&c, 25, ORIGIN_VHOST, false, WHY_VHOST_USER, 0, 0); /* takes nothing back */
+	add(&c, 30, ORIGIN_VHOST, true, WHY_NONE, 0, 0);
+	add(&c, 40, ORIGIN_VHOST, false, WHY_NO_PROBE, 0, 0);
+	coverage_sort(&c);
+	blind(&c, 2, 5, BLIND_NOT, WHY_NONE);
+	blind(&c, 2, 15, BLIND_MAYBE, WHY_VHOST);
+	blind(&c, 2, 22, BLIND_HERE, WHY_VHOST);
+	blind(&c, 2, 35, BLIND_HERE, WHY_VHOST);  /* it was, in between */
+	blind(&c, 26, 35, BLIND_HERE, WHY_VHOST); /* and when the time begins */
+	blind(&c, 31, 35, BLIND_NOT, WHY_NONE);
+	blind(&c, 31, 99, BLIND_HERE, WHY_NO_PROBE);
+	const struct blind b = coverage_blind(&c, ORIGIN_VHOST, 0x1800, MOMENT_START,
+					      (struct moment){35, UINT64_MAX});
+	assert_int_equal(b.since.t_ns, 20);
+	assert_int_equal(b.until.t_ns, 30);
+	assert_int_equal(coverage_blind(&c, ORIGIN_VHOST, 0x2000, MOMENT_START,
+					(struct moment){35, UINT64_MAX})
+				 .level,
+			 BLIND_MAYBE);
+	coverage_free(&c);
+}
+
 static void a_clip_keeps_what_touches(void **state)
 {
 	struct coverage c = {0}, part;
@@ -233,6 +276,7 @@ int main(void)
 		cmocka_unit_test(losses_count_where_the_class_was_observed),
 		cmocka_unit_test(losses_keep_to_their_addresses),
 		cmocka_unit_test(a_senseless_span_is_widened),
+		cmocka_unit_test(vhost_may_write_or_does),
 		cmocka_unit_test(a_clip_keeps_what_touches),
 	};
 

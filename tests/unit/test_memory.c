@@ -144,6 +144,26 @@ static void used_rings_are_not_known(void **state)
 	scribe_end(&s);
 }
 
+static void what_vhost_may_write_is_not_known(void **state)
+{
+	struct scribe s;
+
+	(void)state;
+	scribe_begin(&s);
+	scribe_watch(&s, 0, 0);					     /* 1, 2 */
+	scribe_store(&s, 0x2000, "aaaa", MMIO_DONE_EXITED);	     /* 3 */
+	scribe_cover(&s, ORIGIN_VHOST, false, WHY_VHOST, 0, 0);	     /* 4 */
+	scribe_cover(&s, ORIGIN_VHOST, false, WHY_VHOST, 0x2000, 2); /* 5 */
+	scribe_store(&s, 0x2000, "b", MMIO_DONE_EXITED);	     /* 6 */
+	scribe_cover(&s, ORIGIN_VHOST, true, WHY_NONE, 0, 0);	     /* 7 */
+	scribe_store(&s, 0x2001, "c", MMIO_DONE_EXITED);	     /* 8 */
+	scribe_read(&s);
+	holds(&s, 0x2000, after(3), "aaaa");
+	holds(&s, 0x2000, after(6), "b?aa"); /* at that very moment */
+	holds(&s, 0x2000, MOMENT_END, "?caa");
+	scribe_end(&s);
+}
+
 static void the_top_of_the_address_space(void **state)
 {
 	struct scribe s;
@@ -172,6 +192,7 @@ int main(void)
 		cmocka_unit_test(a_gap_in_the_watch_hides_what_was_there),
 		cmocka_unit_test(unwatched_memory_is_known_only_when_looked_at),
 		cmocka_unit_test(used_rings_are_not_known),
+		cmocka_unit_test(what_vhost_may_write_is_not_known),
 		cmocka_unit_test(the_top_of_the_address_space),
 	};
 

@@ -40,6 +40,8 @@ static int take(void *arg, const struct run *run)
 			print(t, " no-probe");
 		else if (a->why == WHY_PAGE_TABLE)
 			print(t, " page-table");
+		else if (a->why == WHY_VHOST)
+			print(t, " vhost");
 		if (a->write)
 			print(t, " #%llu", (unsigned long long)a->write->at.seq);
 		if (a->bytes)
@@ -322,6 +324,55 @@ static void used_rings_are_written_unseen(void **state)
 	scribe_end(&s);
 }
 
+static void what_vhost_may_write_names_nobody(void **state)
+{
+	struct event_vq_rings rings = {.desc = 0x8000,
+				       .avail = 0x8100,
+				       .used = 0x9000,
+				       .size = 4,
+				       .backend = QUEUE_BACKEND_VHOST};
+	struct scribe s;
+
+	(void)state;
+	scribe_begin(&s);
+	scribe_watch(&s, 0x1000, 0x1000);			      /* 1, 2 */
+	scribe_cover(&s, ORIGIN_VHOST, true, WHY_NONE, 0, 0);	      /* 3 */
+	scribe_content(&s, CONTENT_WHY_START, 0, 0x1000, "........"); /* 4 */
+	scribe_store(&s, 0x1000, "aabbccdd", MMIO_DONE_EXITED);	      /* 5 */
+	scribe_cover(&s, ORIGIN_VHOST, false, WHY_VHOST, 0, 0);	      /* 6 */
+	scribe_put(&s, &rings.h, EVENT_vq_rings);		      /* 7 */
+	scribe_cover(&s, ORIGIN_VHOST, false, WHY_VHOST, 0x1002, 2);  /* 8: a buffer */
+	scribe_store(&s, 0x1003, "x", MMIO_DONE_EXITED);	      /* 9 */
+	scribe_content(&s, CONTENT_WHY_MARK, 0, 0x1000, "aabxcczz");  /* 10 */
+	scribe_cover(&s, ORIGIN_VHOST, true, WHY_NONE, 0, 0);	      /* 11 */
+	scribe_store(&s, 0x1003, "y", MMIO_DONE_EXITED);	      /* 12 */
+	scribe_read(&s);
+	/* A buffer although its bytes are the same; other bytes; the same bytes, looked at; what
+	 * was never given to it, after it had ended. */
+	who(&s, 0x1000, 8,
+	    "1000+2 WRITTEN-BY #5 aa<..; 1002+1 UNKNOWN vhost #5 b<.; 1003+1 WRITTEN-BY #12 y; "
+	    "1004+2 WRITTEN-BY #5 cc<..; 1006+2 UNKNOWN vhost #5 dd<..; ");
+	/* Before there was a look. */
+	ask(&s, 0x1000, 2, (struct moment){9500, 0}, 1, "1000+2 UNKNOWN vhost #5 aa<..; ");
+	ask(&s, 0x1000, 2, (struct moment){5500, 0}, 1, "1000+2 WRITTEN-BY #5 aa<..; ");
+	scribe_end(&s);
+}
+
+static void without_a_probe_for_vhost_nobody_is_named(void **state)
+{
+	struct scribe s;
+
+	(void)state;
+	scribe_begin(&s);
+	scribe_watch(&s, 0x1000, 0x1000);			   /* 1, 2 */
+	scribe_cover(&s, ORIGIN_VHOST, false, WHY_NO_PROBE, 0, 0); /* 3 */
+	scribe_store(&s, 0x1000, "aa", MMIO_DONE_EXITED);	   /* 4 */
+	scribe_content(&s, CONTENT_WHY_END, 0, 0x1000, "aa");	   /* 5 */
+	scribe_read(&s);
+	who(&s, 0x1000, 2, "1000+2 UNKNOWN no-probe #4 aa; ");
+	scribe_end(&s);
+}
+
 /* Taking away any one class's coverage never turns one name into another. */
 static void removing_a_probe_only_removes_claims(void **state)
 {
@@ -415,6 +466,8 @@ int main(void)
 		cmocka_unit_test(unexplained_only_when_all_were_observed),
 		cmocka_unit_test(device_writes_and_their_bytes),
 		cmocka_unit_test(used_rings_are_written_unseen),
+		cmocka_unit_test(what_vhost_may_write_names_nobody),
+		cmocka_unit_test(without_a_probe_for_vhost_nobody_is_named),
 		cmocka_unit_test(removing_a_probe_only_removes_claims),
 		cmocka_unit_test(questions_out_of_bounds_are_refused),
 		cmocka_unit_test(one_page_reads_only_its_chunks),

@@ -41,6 +41,35 @@ static void rings_last_until_they_move(void **state)
 	scribe_end(&s);
 }
 
+static void who_serves_a_queue_is_known(void **state)
+{
+	struct event_vq_rings rings = {
+		.desc = 0x1000, .avail = 0x9000, .used = 0x2000, .size = 4, .queue = 1};
+	struct scribe s;
+
+	(void)state;
+	scribe_begin(&s);
+	scribe_put(&s, &rings.h, EVENT_vq_rings); /* 1 */
+	rings.backend = QUEUE_BACKEND_VHOST;
+	scribe_put(&s, &rings.h, EVENT_vq_rings); /* 2 */
+	rings.backend = QUEUE_BACKEND_VMM;
+	scribe_put(&s, &rings.h, EVENT_vq_rings); /* 3 */
+	rings = (struct event_vq_rings){.queue = QUEUE_ALL, .backend = QUEUE_BACKEND_VHOST_USER};
+	scribe_put(&s, &rings.h, EVENT_vq_rings); /* 4 */
+	scribe_read(&s);
+	const struct moment one = {1000, 1}, two = {2000, 2}, three = {3000, 3}, four = {4000, 4};
+	assert_null(state_vhost(s.state, 0x2000, MOMENT_START, one));
+	assert_null(state_vhost(s.state, 0x2000, one, two));
+	assert_int_equal(state_vhost(s.state, 0x2000, two, three)->queue, 1);
+	assert_int_equal(state_vhost(s.state, 0x9999, two, three)->backend, QUEUE_BACKEND_VHOST);
+	assert_null(state_vhost(s.state, 0x2000, three, four));
+	assert_int_equal(state_vhost(s.state, 0x2000, three, MOMENT_END)->queue, QUEUE_ALL);
+	/* The size is told: 4 + 8 * 4 + 2 bytes. */
+	assert_non_null(state_ring(s.state, 0x2025, MOMENT_START, MOMENT_END));
+	assert_null(state_ring(s.state, 0x2026, MOMENT_START, MOMENT_END));
+	scribe_end(&s);
+}
+
 static void marks_are_found_by_name(void **state)
 {
 	struct event_mark mark = {.name_len = 5, .name = "panic"};
@@ -128,6 +157,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(devices_have_names),
 		cmocka_unit_test(rings_last_until_they_move),
+		cmocka_unit_test(who_serves_a_queue_is_known),
 		cmocka_unit_test(marks_are_found_by_name),
 		cmocka_unit_test(an_event_has_its_moment),
 		cmocka_unit_test(a_cut_file_answers_as_of_its_first_gap),

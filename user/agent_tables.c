@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Opens pages that hold page tables, and undoes what KVM did while they were read-only. */
+#include "agent_tables.h"
+
+#include "agent_sys.h"
+
+#define EFER_LMA       (1ull << 10)
+#define ENTRY_PRESENT  1u
+#define ENTRY_WRITABLE 2u
+#define ENTRY_ACCESSED 0x20u
+#define ENTRY_DIRTY    0x40u
+#define FINISH_ROUNDS  4
+
+/*
+ * KVM's emulator walked the tables without setting what the processor would have set (it leaves
+ * read-only slots alone: update_accessed_dirty_bits(), arch/x86/kvm/mmu/paging_tmpl.h). A dirty bit
+ * too many costs the guest a write-back, one too few costs it data. Long mode alone: elsewhere
+ * there are entries in which these bits must be 0.
+ */
+static void entry_touch(struct agent *a, struct vcpu *v, u64 gpa)
+{
+	struct kvm_sregs sregs;
+	u64 hva = slots_hva(&a->slots, gpa, 1);
+	u8 entry, bits = ENTRY_ACCESSED;
+
+	if (!hva || kvm_call(v->fd, KVM_GET_SREGS, &sregs) || !(sregs.efer & EFER_LMA))
+		return;
+	entry = __atomic_load_n((u8 *)hva, __ATOMIC_SEQ_CST);
+	if (entry & ENTRY_WRITABLE)
+		bits |= ENTRY_DIRTY;
+	if (entry & ENTRY_PRESENT)
+		__atomic_or_fetch((u8 *)hva, bits, __ATOMIC_SEQ_CST);
+}
+
+/* Lets KVM finish what it asked the VMM for, without entering the guest; its outcome is void. */
+static int finish(struct vcpu *v)
+{
+	u8 kicked = __atomic_exchange_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	int ret = 0;
+
+	for (int i = 0; i < FINISH_ROUNDS && !ret; i++)
+		ret = kvm_call(v->fd, KVM_RUN, NULL);
+	__atomic_store_n(&v->run->immediate_exit, kicked, __ATOMIC_SEQ_CST);
+	return ret == -EINTR ? 0 : ret ? ret : -EBUSY;
+}
+
+static int registers_restore(struct vcpu *v, const struct agent_tables *t)
+{
+	struct kvm_regs regs = {
+		.rax = t->regs[0],
+		.rcx = t->regs[1],
+		.rdx = t->regs[2],
+		.rbx = t->regs[3],
+		.rsp = t->regs[4],
+		.rbp = t->regs[5],
+		.rsi = t->regs[6],
+		.rdi = t->regs[7],
+		.r8 = t->regs[8],
+		.r9 = t->regs[9],
+		.r10 = t->regs[10],
+		.r11 = t->regs[11],
+		.r12 = t->regs[12],
+		.r13 = t->regs[13],
+		.r14 = t->regs[14],
+		.r15 = t->regs[15],
+		.rip = t->rip,
+		.rflags = t->rflags,
+	};
+
+	return kvm_call(v->fd, KVM_SET_REGS, &regs);
+}
+
+static void pages_open(struct agent *a, struct vcpu *v, const struct agent_tables *t, u32 n)
+{
+	for (u32 i = 0; i < n && i < AGENT_TABLES; i++) {
+		u64 page = t->gpa[i] & ~(SLOTS_PAGE - 1);
+		bool watched = a->slots.armed && slots_watched(&a->slots, page, page + SLOTS_PAGE);
+
+		if (!watched)
+			continue;
+		if (slots_open(&a->slots, page, page + SLOTS_PAGE, WHY_PAGE_TABLE))
+			a->sync_pending = true;
+		agent_say(a, AGENT_CHANGE, CHANGE_WHAT_PAGE_OPENED, page, SLOTS_PAGE, 1);
+		if (!i && t->walk && !t->again)
+			entry_touch(a, v, t->gpa[0]);
+	}
+}
+
+bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t)
+{
+	u32 n = __atomic_load_n(&t->n, __ATOMIC_ACQUIRE);
+	bool again = t->walk && t->again;
+
+	pthread_mutex_lock(&a->lock);
+	pages_open(a, v, t, n);
+	/* It cannot be put right: the guest is lost to nothing that we can still mend. */
+	if (again && (finish(v) || registers_restore(v, t)))
+		agent_disarm(a, WHY_PAGE_TABLE, true);
+	pthread_mutex_unlock(&a->lock);
+	t->walk = t->again = 0;
+	__atomic_store_n(&t->n, 0, __ATOMIC_RELEASE);
+	return again;
+}
