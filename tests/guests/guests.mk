@@ -73,8 +73,9 @@ $(G)/module.payload: $(G)/module.good $(G)/mkpayload
 
 # stores: 110,000 stores and their ground truth. NAME.table drives NAME.img; NAME.truth is what a
 # ledger must hold, NAME.range-a and NAME.range-b what the ranges hold at the end.
-stores_names := stores stores-small stores-loop stores-crash
+stores_names := stores stores-middle stores-small stores-loop stores-crash
 stores_args_stores       := -n 110000
+stores_args_stores-middle := -n 15000
 stores_args_stores-small := -n 2000
 stores_args_stores-loop  := -n 100000 -e 50 -d 8000
 stores_args_stores-crash := -n 40000 -e 50 -d 8000
@@ -130,6 +131,51 @@ $(G)/hostile.elf: $(guest_base32) $(addprefix $(G)/obj32/,hostile.o hostile_ops.
 		tests/guests/guest.ld
 	$(guest_link) -m elf_i386
 $(G)/hostile.img: $(G)/hostile.bin tests/guests/guests.mk
+	$(guest_image)
+
+# smp: several vCPUs at one word. Twelve bytes from 0x1f0 of the image say how many: smp.c.
+guests: $(G)/smp.img $(G)/smp.addr
+addr_smp := word WORD_GPA +16\nflag FLAG_GPA +8\n
+
+$(G)/smp.elf: $(guest_base64) $(addprefix $(G)/obj64/,smp.o smp_ops.o) tests/guests/guest.ld
+	$(guest_link) -m elf_x86_64
+$(G)/smp.img: $(G)/smp.bin tests/guests/guests.mk
+	$(guest_image)
+
+# wide: SSE, AVX, stacks, strings into watched pages. Bit n from byte 0x1f0 of the image on leaves out
+# row n of wide_ops.def.
+guests: $(G)/wide.img $(G)/wide.addr
+addr_wide := watched WATCHED_GPA +WATCHED_BYTES\n
+
+$(G)/wide.elf: $(guest_base64) $(addprefix $(G)/obj64/,wide.o wide_cpu.o wide_ops.o) \
+		tests/guests/guest.ld
+	$(guest_link) -m elf_x86_64
+$(G)/wide.img: $(G)/wide.bin tests/guests/guests.mk
+	$(guest_image)
+
+# net: receives one frame from a virtio-net card, which vhost may serve.
+guests: $(G)/net.img $(G)/net.addr
+addr_net := buffers NET_BUFFERS_GPA +NET_BUFFERS_BYTES\nrings NET_RINGS_GPA +NET_RINGS_BYTES\nstamp NET_STAMP_GPA +8\n
+$(G)/net.elf: $(guest_base32) $(G)/obj32/net.o tests/guests/guest.ld
+	$(guest_link) -m elf_i386
+$(G)/net.img: $(G)/net.bin tests/guests/guests.mk
+	$(guest_image)
+
+# tables: page tables in watched pages, each used for the first time by another instruction.
+guests: $(G)/tables.img $(G)/tables.addr
+addr_tables := tables TABLES_GPA +TABLES_BYTES\n
+$(G)/tables.elf: $(guest_base64) $(G)/obj64/tables.o tests/guests/guest.ld
+	$(guest_link) -m elf_x86_64
+$(G)/tables.img: $(G)/tables.bin tests/guests/guests.mk
+	$(guest_image)
+
+# tally: each thing that a probe may tell of, a known number of times.
+guests: $(G)/tally.img $(G)/tally.addr
+addr_tally := watched WATCHED_GPA +4096\n
+
+$(G)/tally.elf: $(guest_base32) $(addprefix $(G)/obj32/,tally.o disk.o) tests/guests/guest.ld
+	$(guest_link) -m elf_i386
+$(G)/tally.img: $(G)/tally.bin tests/guests/guests.mk
 	$(guest_image)
 
 # Each guest on plain QEMU, untraced: does it do what its truth says?
