@@ -96,20 +96,36 @@ static void sandboxed(void)
 	harness_done(h);
 }
 
-static void two_vcpus(void)
+static bool told(struct harness *h, enum change_what what)
 {
-	struct harness *h = harness_new("two-vcpus-refused");
+	const struct agent_msg *msg;
 
-	harness_start_guest(h, AGENT_ARM, &whole, 1, "-smp 2");
-	harness_expect_exit(h, 1);
-	WAIT_FOR(h, h->eof);
-	EXPECT(h, harness_heard(h, AGENT_REFUSED, 0) &&
-			  harness_heard(h, AGENT_REFUSED, 0)->num[0] == WHY_MULTI_VCPU);
-	EXPECT(h, harness_passes(h) == 0);
-	harness_done(h);
+	for (int i = 0; (msg = harness_heard(h, AGENT_CHANGE, i)); i++)
+		if (msg->num[0] == what)
+			return true;
+	return false;
 }
 
-/* A processor that is plugged in later ends the watch, not the guest. */
+/* Two vCPUs take turns, and that is told; unless they were to run at once. */
+static void two_vcpus(void)
+{
+	static const enum change_what what[] = {CHANGE_WHAT_VCPUS_SERIALISED,
+						CHANGE_WHAT_ORDER_RACY};
+
+	for (int racy = 0; racy < 2; racy++) {
+		struct harness *h = harness_new(racy ? "two-vcpus-racy" : "two-vcpus");
+
+		harness_start_guest(h, AGENT_ARM | (racy ? AGENT_RACY : 0), &whole, 1, "-smp 2");
+		WAIT_FOR(h, harness_passes(h) >= 2);
+		EXPECT(h, told(h, what[racy]) && !told(h, what[!racy]));
+		EXPECT(h, !harness_opened(h, WHY_MULTI_VCPU));
+		harness_guest_end(h);
+		harness_expect_exit(h, GUEST_GOOD);
+		harness_done(h);
+	}
+}
+
+/* A processor that is plugged in later takes its turns too. */
 static void vcpu_plugged(void)
 {
 	struct harness *h = harness_new("vcpu-hotplug");
@@ -117,10 +133,12 @@ static void vcpu_plugged(void)
 	harness_want_qmp(h);
 	harness_start_guest(h, AGENT_ARM, &whole, 1, "-smp 1,maxcpus=2" QMP_ARGS);
 	WAIT_FOR(h, harness_passes(h) >= 1);
+	EXPECT(h, !told(h, CHANGE_WHAT_VCPUS_SERIALISED));
 	harness_qmp(h, "{'execute':'device_add','arguments':{'driver':'qemu64-x86_64-cpu',"
 		       "'socket-id':0,'core-id':1,'thread-id':0}}\n");
-	WAIT_FOR(h, harness_opened(h, WHY_MULTI_VCPU) == 1);
-	EXPECT(h, link_shared(h->link)->disarm_why == WHY_MULTI_VCPU);
+	WAIT_FOR(h, told(h, CHANGE_WHAT_VCPUS_SERIALISED));
+	WAIT_FOR(h, harness_passes(h) >= 3);
+	EXPECT(h, !harness_opened(h, WHY_MULTI_VCPU) && !link_shared(h->link)->disarm_why);
 	harness_guest_end(h);
 	harness_expect_exit(h, GUEST_GOOD);
 	harness_done(h);

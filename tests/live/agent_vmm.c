@@ -141,6 +141,9 @@ static void expect_log(struct vmm *v, u64 clear_from, u64 clear_to, bool none)
 		bool want = page_stored(p) && !page_watched(p) && !none &&
 			    !(p >= clear_from && p < clear_to);
 
+		/* A dirty mark is no store: KVM marks what it maps writable for a fetch, too. */
+		if (p == CODE >> 12 && !none)
+			continue;
 		if ((bitmap[p / 64] >> p % 64 & 1) != want)
 			vmm_die("page %d: dirty should be %d", (int)p, want);
 	}
@@ -211,7 +214,7 @@ static void vmm_caps(struct vmm *v)
 	MUST(ioctl(v->vm, KVM_CHECK_EXTENSION, KVM_CAP_DIRTY_LOG_RING) == 0);
 	MUST(ioctl(v->vm, KVM_CHECK_EXTENSION, KVM_CAP_DIRTY_LOG_RING_ACQ_REL) == 0);
 	MUST(ioctl(v->vm, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY) > 0);
-	MUST(ioctl(v->vm, KVM_CREATE_VCPU, 1) == -1 && errno == EINVAL);
+	MUST(ioctl(v->vm, KVM_CREATE_VCPU, 1) >= 0);
 	vmm_stores(v);
 }
 
@@ -285,8 +288,9 @@ static void vmm_filter(struct vmm *v)
 	vmm_clock_at(v, 0x22000);
 }
 
-/* A store that KVM's emulator does not know. With real hardware it is done once the page is open;
- * where all instructions are emulated it stays an error, now the VMM's to see. */
+/* A store that KVM's emulator does not know. With real hardware it is done, with the page open for
+ * that long; where all instructions are emulated it stays the error that it is without us. The
+ * watch goes on. */
 static void vmm_unemulated(struct vmm *v)
 {
 	static const u8 code[] = {
@@ -301,9 +305,11 @@ static void vmm_unemulated(struct vmm *v)
 	reason = vmm_run(v, code, sizeof(code));
 	MUST(reason == KVM_EXIT_HLT || (reason == KVM_EXIT_INTERNAL_ERROR &&
 					v->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION));
+	printf("%s\n", reason == KVM_EXIT_HLT ? "done" : "failed");
+	fflush(stdout);
 	v->mmio_writes = 0;
 	MUST(vmm_run(v, code_stores, sizeof(code_stores)) == KVM_EXIT_HLT);
-	MUST(v->mmio_writes == 0);
+	MUST(v->mmio_writes > 0);
 }
 
 /* The recorder left stores to be done: see the case below. */
@@ -403,13 +409,15 @@ static void capabilities(void)
 {
 	struct harness *h = part_start("capabilities", -1);
 	const struct agent_msg *m;
-	u32 ring = 0;
+	u32 ring = 0, turns = 0;
 
 	WAIT_FOR(h, harness_heard(h, AGENT_ENDING, 0));
-	for (u32 i = 0; (m = harness_heard(h, AGENT_CHANGE, i)); i++)
+	for (u32 i = 0; (m = harness_heard(h, AGENT_CHANGE, i)); i++) {
 		ring += m->num[0] == CHANGE_WHAT_RING_OFF;
-	EXPECT(h, ring == 1);
-	EXPECT(h, harness_count(h, AGENT_REFUSED) == 1);
+		turns += m->num[0] == CHANGE_WHAT_VCPUS_SERIALISED;
+	}
+	EXPECT(h, ring == 1 && turns == 1);
+	EXPECT(h, harness_count(h, AGENT_REFUSED) == 0);
 	part_end(h);
 }
 
@@ -427,9 +435,14 @@ static void unemulated(void)
 {
 	struct harness *h = part_start("unemulated", -1);
 
+	const struct agent_msg *m;
+	u64 stepped = 0;
+
 	WAIT_FOR(h, harness_heard(h, AGENT_ENDING, 0));
-	EXPECT(h, harness_opened(h, WHY_EMULATION) == 2);
-	EXPECT(h, link_shared(h->link)->disarm_why == WHY_EMULATION);
+	for (u32 i = 0; (m = harness_heard(h, AGENT_CHANGE, i)); i++)
+		stepped += m->num[0] == CHANGE_WHAT_STEPPED ? m->num[3] : 0;
+	EXPECT(h, stepped == (strstr(h->out, "done") ? 1 : 0));
+	EXPECT(h, !harness_opened(h, WHY_EMULATION) && !link_shared(h->link)->disarm_why);
 	part_end(h);
 }
 

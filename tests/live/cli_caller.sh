@@ -131,7 +131,7 @@ check "the caller's supplementary groups (kvm)" groups
 if in_group setpriv --reuid=65534 --regid=65534 --groups=54321 -- sh -c ': <>/dev/kvm' 2>/dev/null; then
 	as_caller() {
 		rm -f ./*
-		printf wwq | in_group timeout 60 "$V" record --watch $WATCH -o o.vmb -- $QEMU $SERIAL \
+		printf wwq | in_group timeout $((60 * SLOW)) "$V" record --watch $WATCH -o o.vmb -- $QEMU $SERIAL \
 			>"$tmp/out" 2>"$tmp/err"
 		[ $? -eq 33 ] && summary && owned o.vmb "65534:65534 600" && whole o.vmb &&
 			"$V" who o.vmb 0x10000+4 | grep -q WRITTEN-BY || { cat "$tmp/out" "$tmp/err"; return 1; }

@@ -41,7 +41,7 @@ rest_of_stdin() {
 check "stdin is not read by us" rest_of_stdin
 
 serial() {
-	printf wmq | timeout 60 "$VMBLAME" record -q --watch $WATCH -o "$R" --force -- $QEMU $SERIAL \
+	printf wmq | timeout $((60 * SLOW)) "$VMBLAME" record -q --watch $WATCH -o "$R" --force -- $QEMU $SERIAL \
 		>"$tmp/with" 2>"$tmp/err"
 	[ $? -eq 33 ] && printf wmq | $QEMU $SERIAL >"$tmp/without" 2>/dev/null
 	cmp "$tmp/with" "$tmp/without" && grep -q '^milestone 42$' "$tmp/with"

@@ -26,7 +26,7 @@ watched() {
 	set -- "$2" $(awk '{ print "--watch", $2 $3 }' "$GUESTS/${3:-$1}.addr")
 	watched_want=$1
 	shift
-	timeout 100 "$VMBLAME" record --force -o "$R" "$@" -- qemu-system-x86_64 -accel kvm -nodefaults \
+	timeout $((100 * SLOW)) "$VMBLAME" record --force -o "$R" "$@" -- qemu-system-x86_64 -accel kvm -nodefaults \
 		-display none -m 64 -no-reboot -serial stdio -device isa-debug-exit,iobase=0x501,iosize=2 \
 		-drive "if=none,id=d,format=raw,readonly=on,file=$image.img" -device virtio-blk-pci,drive=d \
 		>"$tmp/out" 2>"$tmp/err" </dev/null

@@ -156,8 +156,7 @@ check "vmblame.vmb is a directory that cannot be moved: 125" default_is_director
 
 # Nowhere to write to: one clear error and 125. What is seen at once stops the VMM from being run, like
 # any other -o that cannot be written; when it comes later the guest finishes.
-firmware_make_here() { (cd - >/dev/null && firmware_make); }
-firmware_make_here || not_ok "the guest's firmware"
+firmware_make || not_ok "the guest's firmware"
 many=$(printf '%2000s' | tr ' ' w)mq
 full() {
 	record_told "$many" -o /dev/full $1 -- $QEMU $SERIAL
@@ -184,7 +183,7 @@ finished() {
 if unshare -m true 2>/dev/null; then
 	small_disk() {
 		mkdir -p "$tmp/small"
-		printf %s "$many" | timeout 60 unshare -m sh -c \
+		printf %s "$many" | timeout $((60 * SLOW)) unshare -m sh -c \
 			'mount -t tmpfs -o size=4k none "$1"; shift; exec "$@"' sh "$tmp/small" \
 			"$VMBLAME" record -o "$tmp/small/o.vmb" --ring-size 64K -- $QEMU $SERIAL \
 			>"$tmp/out" 2>"$tmp/err"
@@ -194,7 +193,7 @@ if unshare -m true 2>/dev/null; then
 	limit() {
 		rm -f ./*
 		{
-			printf %s "$many" | (ulimit -f 2; exec timeout 60 "$VMBLAME" record -o limited.vmb \
+			printf %s "$many" | (ulimit -f 2; exec timeout $((60 * SLOW)) "$VMBLAME" record -o limited.vmb \
 				--watch $WATCH -- $QEMU $SERIAL) 2>"$tmp/err"
 			echo $? >"$tmp/status"
 		} | cat >"$tmp/out"
@@ -215,13 +214,13 @@ closed_output() {
 check "an output that is closed at the other end: the guest finishes, 125" closed_output
 stderr_closed() {
 	rm -f ./*
-	printf 'wq' | timeout 60 "$VMBLAME" record -o o.vmb -- $QEMU $SERIAL >"$tmp/out" 2>&-
+	printf 'wq' | timeout $((60 * SLOW)) "$VMBLAME" record -o o.vmb -- $QEMU $SERIAL >"$tmp/out" 2>&-
 	[ $? -eq 33 ] && grep -q wrote "$tmp/out" && whole o.vmb
 }
 check "stderr closed: the messages do not end up in the trace" stderr_closed
 stderr_full() {
 	rm -f ./*
-	printf 'wq' | timeout 60 "$VMBLAME" record -o o.vmb -- $QEMU $SERIAL >"$tmp/out" 2>/dev/full
+	printf 'wq' | timeout $((60 * SLOW)) "$VMBLAME" record -o o.vmb -- $QEMU $SERIAL >"$tmp/out" 2>/dev/full
 	[ $? -eq 33 ] && grep -q wrote "$tmp/out" && whole o.vmb
 }
 check "stderr on a full device: the recording does not mind" stderr_full

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Crash-safe: whatever becomes of the recorder or its file, the guest finishes its work, and what was
-sealed before can be read. KILLS sets how often the recorder is killed (50), SEED when."""
+sealed before can be read. KILLS sets how often the recorder is killed (50; on nested hosts 4),
+SEED when."""
 import os
 import random
 import select
@@ -10,11 +11,11 @@ import subprocess
 import threading
 import time
 
-from live import (OK, Tap, expect, ledger, qemu, ranges, record_args, run, truth, VMBLAME,
-                  watch, who)
+from live import (OK, SLOW, Tap, expect, ledger, qemu, ranges, record_args, run, sized, truth,
+                  VMBLAME, watch, who)
 
 tap = Tap()
-KILLS = int(os.environ.get("KILLS", "50"))
+KILLS = int(os.environ.get("KILLS", sized("50", "4")))
 SEED = int(os.environ.get("SEED", str(random.randrange(10**6))))
 GUEST = "stores-small"
 LOOP = "stores-crash"  # spreads its stores over some seconds, so that a kill falls between them
@@ -29,7 +30,7 @@ def wait_end(pid, seconds):
         return
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    ended = poll.poll(seconds * 1000)
+    ended = poll.poll(seconds * SLOW * 1000)
     os.close(fd)
     if not ended:
         os.kill(pid, signal.SIGKILL)
@@ -37,7 +38,7 @@ def wait_end(pid, seconds):
 
 
 def wait_for(condition, seconds, what):
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOW
     while not condition():
         expect(time.monotonic() < end, what)
         time.sleep(0.002)
@@ -81,7 +82,7 @@ def killed(number, after, results):
 def kill_recorders():
     """Two at a time; the moment is drawn over the whole life of the guest."""
     draw = random.Random(SEED)
-    moments = [(n, draw.uniform(0.0, 4.0)) for n in range(KILLS)]
+    moments = [(n, draw.uniform(0.0, 4.0 * sized(1, 3))) for n in range(KILLS)]
     results, lock = [], threading.Lock()
 
     def worker():
@@ -156,7 +157,7 @@ def stopped():
             wait_end(vmm, 60)
         finally:
             recorder.send_signal(signal.SIGCONT)
-        err = recorder.communicate(timeout=60)[1].decode()
+        err = recorder.communicate(timeout=60 * SLOW)[1].decode()
     expect(recorder.returncode == OK, err)
     got = ledger(trace, ranges("stores").values())
     expect(got == want[:len(got)] and got, f"{len(got)} stores kept")

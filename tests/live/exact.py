@@ -4,10 +4,11 @@
 end are what QEMU's pmemsave finds."""
 import subprocess
 
-from live import (OK, Qmp, Tap, VMBLAME, expect, info, ledger, qemu, ranges, record, record_args,
-                  rows, run, truth, watch, who)
+from live import (OK, Qmp, SLOW, Tap, VMBLAME, expect, info, ledger, qemu, ranges, record,
+                  record_args, rows, run, sized, truth, watch, who)
 
 tap = Tap()
+GUEST, LEAST = sized(("stores", 100000), ("stores-middle", 15000))
 trace = tap.path("stores.vmb")
 saved = {name: tap.path(name) for name in ranges("stores")}
 
@@ -16,7 +17,7 @@ def record_and_save():
     """The guest stays stopped at its end, so that QEMU can say what its RAM holds."""
     sock = tap.path("qmp")
     args = record_args(trace, *watch("stores")) + qemu(
-        "stores", "-no-shutdown", "-qmp", f"unix:{sock},server=on,wait=off", exit_device=False)
+        GUEST, "-no-shutdown", "-qmp", f"unix:{sock},server=on,wait=off", exit_device=False)
     with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE) as process:
         qmp = Qmp(sock, process)
@@ -25,14 +26,14 @@ def record_and_save():
             gpa, size = text.split("+")
             qmp("pmemsave", val=int(gpa, 0), size=int(size, 0), filename=saved[name])
         qmp("quit")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60 * SLOW)
         expect(process.returncode == 0, err.decode())
         expect(b": ok" in out, out.decode())
 
 
 def compare_ledger():
-    want, got = truth("stores"), ledger(trace, ranges("stores").values())
-    expect(len(want) >= 100000, "the guest makes too few stores")
+    want, got = truth(GUEST), ledger(trace, ranges("stores").values())
+    expect(len(want) >= LEAST, "the guest makes too few stores")
     for number, (a, b) in enumerate(zip(want, got)):
         expect(a == b, f"write {number}: the guest did {a}, the ledger says {b}")
     expect(len(want) == len(got), f"{len(want)} stores, {len(got)} in the ledger")
@@ -50,7 +51,7 @@ def compare_show():
 def compare_who():
     """Every byte's last writer, over both ranges, against the truth."""
     last = {}
-    for gpa, length, data, rip in truth("stores"):
+    for gpa, length, data, rip in truth(GUEST):
         for i in range(length):
             last[gpa + i] = (data[2 * i:2 * i + 2], rip)
     for text in ranges("stores").values():

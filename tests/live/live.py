@@ -13,7 +13,26 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.join(TOP, os.environ.get("B", "build"))
 VMBLAME = os.path.join(BUILD, "vmblame")
 GUESTS = os.path.join(BUILD, "guests")
+HOST = os.environ.get("VMBLAME_HOST", "")  # the nested host's name (tests/vm), "" on real ones
+NESTED = bool(HOST)
+SLOW = float(os.environ.get("VMBLAME_SLOW", "1"))  # how many times longer all may take here
 OK, FOUND_WRONG = 33, 35  # isa-debug-exit statuses of the guests
+
+
+def sized(full, nested):
+    """How much of something to do: all of it, or what a nested host has the time for."""
+    return nested if NESTED else full
+
+
+def back_end():
+    """KVM's: "pvm" (emulates its guests here), "svm npt=1", "svm npt=0", "vmx"."""
+    if os.path.exists("/sys/module/kvm_pvm"):
+        return "pvm"
+    path = "/sys/module/kvm_amd/parameters/npt"
+    if os.path.exists(path):
+        with open(path, encoding="ascii") as npt:
+            return f"svm npt={int(npt.read().strip() in 'Y1')}"
+    return "vmx"
 
 
 class Tap:
@@ -25,7 +44,7 @@ class Tap:
         self.tmp = tempfile.mkdtemp(prefix="vmblame-live.")
         lacks = self.lacks()
         if lacks:
-            self.skip("everything", "needs " + lacks)
+            self.not_applicable("everything", "needs " + lacks)
             self.end()
 
     @staticmethod
@@ -50,6 +69,11 @@ class Tap:
     def skip(self, name, why):
         self.number += 1
         print(f"ok {self.number} - {name} # SKIP {why}", flush=True)
+
+    @staticmethod
+    def not_applicable(name, why):
+        """A test that this host cannot run, whatever is installed on it: listed, not counted."""
+        print(f"# not applicable: {name}: {why}", flush=True)
 
     def attempt(self, name, function, *args):
         """Passes when the function returns; what it raises is the reason why not."""
@@ -105,7 +129,7 @@ class Run:
 
 def run(args, timeout=120, **more):
     done = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=timeout, check=False, **more)
+                          stderr=subprocess.PIPE, timeout=timeout * SLOW, check=False, **more)
     return Run(done.returncode, done.stdout.decode(errors="replace"),
                done.stderr.decode(errors="replace"))
 
@@ -171,7 +195,7 @@ class Qmp:
     """As much of QMP as the tests need."""
 
     def __init__(self, path, process, seconds=30):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOW
         while True:
             self.socket = socket.socket(socket.AF_UNIX)
             try:
@@ -181,7 +205,7 @@ class Qmp:
                 self.socket.close()
                 expect(process.poll() is None and time.monotonic() < end, "no QMP socket")
                 time.sleep(0.01)
-        self.socket.settimeout(120)
+        self.socket.settimeout(120 * SLOW)
         self.lines = self.socket.makefile("r")
         self.events = []
         self.lines.readline()
