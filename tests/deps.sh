@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Installs the Debian packages that are missing: for the build and the demo; with "test" for the tests
-# too, with "bench" for what we are measured against.
+# too, with "vm" for those on nested hosts, with "bench" for what we are measured against.
 set -eu
 
 build="gcc libc6-dev make clang bpftool libbpf-dev libelf-dev libdw-dev libzstd-dev libxxhash-dev
@@ -9,12 +9,14 @@ libroaring-dev libcap-dev libzydis-dev linux-libc-dev"
 demo="qemu-system-x86 seabios"
 test="libcmocka-dev libjansson-dev clang-format cppcheck libclang-rt-14-dev python3 python3-zstandard
 python3-xxhash binutils util-linux bsdextrautils libcap2-bin libc-bin procps sudo mandoc"
+vm="busybox-static cpio xz-utils qemu-system-common util-linux python3"
 bench="trace-cmd linux-perf bpftrace zstd time util-linux"
 
 wanted="$build $demo"
 for set in "$@"; do
 	case $set in
 	test) wanted="$wanted $test" ;;
+	vm) wanted="$wanted $vm" ;;
 	bench) wanted="$wanted $bench" ;;
 	esac
 done

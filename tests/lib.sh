@@ -6,6 +6,9 @@ cd "$(dirname "$0")/../.." || exit 1
 B=${B:-build}
 VMBLAME=$PWD/$B/vmblame
 GUESTS=$PWD/$B/guests
+# How many times longer all may take here, set by the launcher of nested hosts; and its host's name.
+SLOW=${VMBLAME_SLOW:-1}
+HOST=${VMBLAME_HOST-}
 export NO_COLOR=1
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/vmblame-test.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
@@ -26,6 +29,11 @@ not_ok() {
 skip() {
 	test_number=$((test_number + 1))
 	echo "ok $test_number - $1 # SKIP $2"
+}
+
+# not_applicable NAME WHY: a test that this host cannot run, whatever is installed: listed, not counted.
+not_applicable() {
+	echo "# not applicable: $1: $2"
 }
 
 # check NAME COMMAND...: passes when the command does; shows its output when not.

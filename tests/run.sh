@@ -1,8 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Runs test programs one after the other and counts. Each prints one line a test, in the manner of the
-# Test Anything Protocol: "ok ...", "not ok ...", "ok ... # SKIP why". What else it prints is shown
-# only when something failed. A program that fails without saying so counts as one failure.
+# Test Anything Protocol: "ok ...", "not ok ...", "ok ... # SKIP why"; and for what this host cannot
+# run "# not applicable: NAME: why", which is listed and not counted (exit status 77: all of it, for
+# what the last line says). What else it prints is shown only when something failed. A program that
+# fails without saying so counts as one failure.
 #
 #	tests/run.sh PROGRAM...		the last line is: N passed, N failed, N skipped
 set -u
@@ -16,15 +18,20 @@ for program in "$@"; do
 	# A test that hangs is a failure, not a CI that hangs.
 	timeout -k 10 "${TEST_TIMEOUT:-1500}" "$program" >"$log" 2>&1 </dev/null
 	status=$?
+	if [ $status -eq 77 ]; then
+		echo "# not applicable: $program: $(tail -n 1 "$log")" >>"$log"
+		status=0
+	fi
 	s=$(grep -cE '^ok .*# SKIP' "$log")
 	p=$(grep -cE '^ok ' "$log")
 	f=$(grep -cE '^not ok ' "$log")
 	p=$((p - s))
 	[ $status -ne 0 ] && [ "$f" -eq 0 ] && f=1
-	[ $((p + f + s)) -eq 0 ] && f=1
+	[ $((p + f + s)) -eq 0 ] && ! grep -q '^# not applicable: ' "$log" && f=1
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	printf '%-44s %4d passed %3d failed %3d skipped %4d s\n' "$program" "$p" "$f" "$s" \
 		$(($(date +%s) - start))
+	grep -E '^# not applicable: ' "$log" | sed 's/^# /  /'
 	if [ "$f" -ne 0 ]; then
 		echo "--- $program: exit status $status"
 		tail -n "${TEST_TAIL:-60}" "$log"

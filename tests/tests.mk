@@ -1,5 +1,6 @@
 # Tests: unit, golden, corrupt, cli and form need no privileges; live needs root, KVM and BPF, and says
-# so where it has them not.
+# so where it has them not. The live ones run on nested hosts (tests/vm), too: check has one of these,
+# check-vm and MATRIX=all have them all.
 
 include tests/guests/guests.mk
 -include tests/formats.mk
@@ -10,7 +11,7 @@ T := $(B)/tests
 unit_src   := $(wildcard tests/unit/test_*.c)
 unit_tests := $(unit_src:tests/unit/%.c=$(T)/unit/%)
 live_c     := $(patsubst tests/live/%.c,$(T)/live/%,$(wildcard tests/live/agent_*.c))
-
+live_made  := $(addprefix $(T)/live/,cli_guest.bin four four_static four_static_pie churn_attach)
 
 export B
 
@@ -22,13 +23,26 @@ $(T)/unit/%: $(B)/tests/unit/%.o $(B)/libuser.a $(B)/libreplay.a $(B)/libformats
 $(T)/live/%: $(B)/tests/live/%.o $(B)/libuser.a $(B)/libformats.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(USER_LIBS)
+$(T)/live/cli_guest.bin: tests/live/cli_guest.S
+	@mkdir -p $(@D)
+	$(CC) -m32 -c -o $(@:.bin=.o) $<
+	objcopy -O binary -j .text $(@:.bin=.o) $@
+$(T)/live/four: tests/live/four.c
+	@mkdir -p $(@D)
+	$(CC) -o $@ $<
+$(T)/live/four_static: tests/live/four.c
+	@mkdir -p $(@D)
+	$(CC) -static -o $@ $<
+$(T)/live/four_static_pie: tests/live/four.c
+	@mkdir -p $(@D)
+	$(CC) -static-pie -o $@ $<
 .SECONDARY: $(unit_src:%.c=$(B)/%.o) $(patsubst tests/live/%.c,$(B)/tests/live/%.o,$(wildcard tests/live/agent_*.c))
 
-.PHONY: deps test-deps demo check check-unit check-live check-form check-layers unit-tests
+.PHONY: deps test-deps demo check check-unit check-live check-vm check-form check-layers unit-tests
 deps:
 	@sh tests/deps.sh
 test-deps:
-	@sh tests/deps.sh test
+	@sh tests/deps.sh test vm
 demo: deps
 	@$(MAKE) --no-print-directory all guests
 	@sh tests/demo.sh
@@ -36,21 +50,32 @@ unit-tests: $(unit_tests) $(format_tests)
 
 logic_tests := $(unit_tests) $(format_tests) $(wildcard tests/cli/*.sh)
 check_plain := tests/check_form.sh $(logic_tests)
+check_vm    := $(wildcard tests/vm/test_*.sh)
 check_live  := $(live_c) $(wildcard tests/live/*.sh) $(filter-out tests/live/live.py,$(wildcard tests/live/*.py))
+
+# HOST or HOST:npt=0 for tests/vm/run. One build of ours is tested on all of them.
+nested_hosts := 6.12 6.1 6.12:npt=0
+hosts_all    := here $(nested_hosts)
+hosts_one    := here $(firstword $(nested_hosts))
+hosts        := $(if $(filter all,$(MATRIX)),$(hosts_all),$(hosts_one))
 
 # Everything is built first, by a make that sees the headers which deps installed.
 check: test-deps
 	@$(MAKE) --no-print-directory check-all
-.PHONY: check-all
-check-all: all guests unit-tests $(live_c)
-	@sh tests/run.sh $(check_plain) tests/check_build.sh $(check_live)
+check-vm: test-deps
+	@$(MAKE) --no-print-directory check-nested
+.PHONY: check-all check-nested
+check-all: all guests unit-tests $(live_c) $(live_made)
+	@tests/vm/matrix "$(hosts)" "$(check_plain) tests/check_build.sh $(check_live) $(check_vm)" "$(check_live)"
+check-nested: all guests $(live_c) $(live_made)
+	@tests/vm/matrix "$(nested_hosts)" "" "$(check_live)"
 # By tests/check_build.sh, with B and EXTRA_CFLAGS set.
 .PHONY: check-sanitized
 check-sanitized: all unit-tests
 	@sh tests/run.sh $(logic_tests)
 check-unit: all unit-tests
 	@sh tests/run.sh $(check_plain)
-check-live: all guests $(live_c)
+check-live: all guests $(live_c) $(live_made)
 	@sh tests/run.sh $(check_live)
 check-form: all
 	@sh tests/check_form.sh
