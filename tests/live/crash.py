@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from live import (OK, SLOW, Tap, expect, ledger, qemu, ranges, record_args, run, sized, truth,
+from live import (OK, SLOW, Tap, expect, info, ledger, qemu, ranges, record_args, run, sized, truth,
                   VMBLAME, watch, who)
 
 tap = Tap()
@@ -105,6 +105,23 @@ def kill_recorders():
     expect(KILLS < 20 or kept[-1] > 0, f"SEED={SEED}: no kill fell among the stores")
 
 
+def vmm_killed():
+    """SIGKILL for QEMU in the midst of its stores: the recorder says so, and has all up to there."""
+    trace, serial, pid = tap.path("trace"), tap.path("serial"), tap.path("pid")
+    args = record_args(trace, *watch("stores")) + qemu(
+        LOOP, "-pidfile", pid, serial="file:" + serial)
+    with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True) as recorder:
+        wait_for(lambda: recorder.poll() is not None or storing(serial), 60, "no stores")
+        os.kill(int(open(pid, encoding="ascii").read()), signal.SIGKILL)
+        err = recorder.communicate(timeout=60 * SLOW)[1]
+    expect(recorder.returncode == 128 + signal.SIGKILL, recorder.returncode)
+    expect("lost 0" in err, err)
+    expect(not info(trace)["truncated"], "truncated")
+    got = ledger(trace, ranges("stores").values())
+    expect(got == want[:len(got)], "what was kept is not how the guest began")
+
+
 def refused(name, trace, prepare=None, status=125):
     """The file cannot be written: one line of ours says so, the guest finishes."""
     args = record_args(trace, "-q", *watch("stores")) + qemu(GUEST)
@@ -170,6 +187,7 @@ def stopped():
 
 tap.attempt(f"{KILLS} times the recorder is killed: the guest finishes, the trace opens",
             kill_recorders)
+tap.attempt("QEMU is killed: the trace is whole up to there", vmm_killed)
 tap.attempt("a full disk: one error, the guest finishes", disk_full)
 tap.attempt("an output that is closed: one error, the guest finishes", closed_output)
 tap.attempt("a recorder that stands still: the watch comes off, the guest finishes", stopped)

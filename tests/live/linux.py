@@ -3,7 +3,8 @@
 """A real Linux under --watch, on one and on two vCPUs: Debian's kernel and a busybox initrd boot to
 power-off while pages of the kernel's are watched, told from ordinary ones by the probes alone:
 ordinary memory exactly as QEMU finds it, page tables and what KVM itself writes opened and said to
-be, and the guest none the worse. Set VCPUS to 1 or 2 for one of them, PARTS to pages or initrd."""
+be, and the guest none the worse; a kernel that panics. VCPUS and PARTS (pages, initrd, panic)
+choose among them."""
 import glob
 import os
 import re
@@ -13,7 +14,7 @@ from live import SLOW, TOP, Qmp, Tap, VMBLAME, expect, info, record_args, who
 
 KERNEL_BASE = 0xffffffff80000000  # where the kernel's image maps physical address 0, with nokaslr
 PAGE = 4096
-PARTS = os.environ.get("PARTS", "pages initrd").split()
+PARTS = os.environ.get("PARTS", "pages initrd panic").split()
 BOOT_S = 60
 INITRD_PAGES = 16
 ORDINARY = {"kernel data": "init_uts_ns", "counters": "jiffies_64"}
@@ -74,16 +75,17 @@ class Said:
 
 
 class Boot:
-    """One boot to power-off; the guest's memory is saved where `save` says {name: (gpa, end)}."""
+    """One boot to its end, which the console tells as @`last`; memory is saved where
+    `save` says {name: (gpa, end)}."""
 
-    def __init__(self, name, vcpus, options=None, save=None):
+    def __init__(self, name, vcpus, options=None, save=None, last="end"):
         self.trace = tap.path(name + ".vmb")
         self.saved = {}
         sock = tap.path(name + ".qmp")
         args = ["qemu-system-x86_64", "-accel", "kvm", "-nodefaults", "-display", "none", "-m",
                 "256", "-smp", str(vcpus), "-no-reboot", "-no-shutdown", "-serial", "stdio",
                 "-kernel", guest_kernel(), "-initrd", initrd, "-append",
-                "console=ttyS0 quiet nokaslr panic=-1 vmblame.symbols",
+                f"console=ttyS0 quiet nokaslr panic=-1 vmblame.symbols vmblame.last={last}",
                 "-qmp", f"unix:{sock},server=on,wait=off"]
         if options is not None:
             args = record_args(self.trace, *options) + args
@@ -99,7 +101,7 @@ class Boot:
                 raise
         expect(process.returncode == 0, err.decode(errors="replace"))
         self.said = Said(self.read(console))
-        expect("end" in self.said.rest, self.said.text[-2000:])
+        expect(last in self.said.rest, self.said.text[-2000:])
 
     @staticmethod
     def read(path):
@@ -266,6 +268,16 @@ def initrd_watched(plain, vcpus):
                 boots[0], gpa, end)
 
 
+def panics(plain):
+    """A kernel that panics: the trace is whole up to there."""
+    gpa = plain.said.page(ORDINARY["counters"])
+    boot = Boot("panic", 1, watch((gpa, gpa + PAGE)), {"counters": (gpa, gpa + PAGE)}, "panic")
+    expect("Kernel panic" in boot.said.text, boot.said.text[-2000:])
+    found = info(boot.trace)
+    expect(not found["truncated"] and not found["lost"], found)
+    exact(boot, "counters", gpa, gpa + PAGE, PAGE)
+
+
 tap = Tap()
 if cannot():
     tap.not_applicable("a Linux guest", cannot())
@@ -281,4 +293,6 @@ for count in (int(n) for n in os.environ.get("VCPUS", "1 2").split()):
             hardest(plain_boots[0], count)
         if "initrd" in PARTS:
             initrd_watched(plain_boots[0], count)
+        if "panic" in PARTS and count == 1:
+            tap.attempt("a kernel that panics: all is there up to its end", panics, plain_boots[0])
 tap.end()

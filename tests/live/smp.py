@@ -186,7 +186,7 @@ def fair(ledger, vcpus):
     first = {v: min(r[2] for r in ledger.runs if r[0] == v) for v in range(vcpus)}
     last = {v: max(r[3] for r in ledger.runs if r[0] == v) for v in range(vcpus)}
     begin, end = max(first.values()), min(last.values())
-    window = int(1e9 * SLOW)
+    window = 10**9
     shares = {}
     for vcpu, stores, t0, t1 in ledger.runs:
         if begin <= t0 and t1 <= end:
@@ -258,7 +258,7 @@ class Live:
 
 
 def stop_and_cont():
-    with Live("stop", sized(30000, 4000)) as live:
+    with Live("stop", sized(30000, 3000)) as live:
         at = 0
         for _ in range(3):
             live.wait_above(at)
@@ -271,7 +271,7 @@ def stop_and_cont():
 
 
 def system_reset():
-    with Live("reset", sized(30000, 4000), reboots=True) as live:
+    with Live("reset", sized(30000, 3000), reboots=True) as live:
         live.wait_above(sized(2000, 500))
         live.qmp("system_reset")
         live.qmp.wait("RESET")
@@ -316,7 +316,7 @@ def debugger():
     rip = int(re.search(r"^(\w+) \w smp_rip_inc$", run(["nm", f"{GUESTS}/smp.elf"]).out,
                         re.M).group(1), 16)
     path = tap.path("gdb")
-    with Live("gdb", sized(30000, 4000), more=["-gdb", f"unix:{path},server=on,wait=off"]) as live:
+    with Live("gdb", sized(30000, 3000), more=["-gdb", f"unix:{path},server=on,wait=off"]) as live:
         live.wait_above(sized(2000, 500))
         gdb = Gdb(path)
         expect(gdb("?")[0] in "TS", "not stopped")
@@ -354,7 +354,7 @@ def two_guests():
         two.end()
 
 
-million, big = sized(10**6, 20000), {}
+million, big = sized(10**6, 6000), {}
 
 
 def lock_inc(vcpus):
@@ -369,7 +369,7 @@ for n in (2, 4):
         tap.attempt(f"{n} vCPUs: each has its turns", fair, big.pop(n), n)
 for n in (2, 4):
     tap.attempt(f"{n} vCPUs: xadd, cmpxchg, hlt and interrupts, waiting loops", exact, f"all{n}", ALL,
-                sized(20000, 1500), n)
+                sized(20000, 500), n)
 tap.attempt("one vCPU at work, three asleep", exact, "one4", ("inc", "xadd"), sized(20000, 2000), 1, 4)
 tap.attempt("one vCPU at work, one put to sleep, two never woken", exact, "parked",
             ("inc", "cmpxchg"), sized(20000, 2000), 1, 4, 1)
