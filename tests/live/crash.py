@@ -107,7 +107,7 @@ def kill_recorders():
 
 def vmm_killed():
     """SIGKILL for QEMU in the midst of its stores: the recorder says so, and has all up to there."""
-    trace, serial, pid = tap.path("trace"), tap.path("serial"), tap.path("pid")
+    trace, serial, pid = (tap.path("vmm-" + name) for name in ("trace", "serial", "pid"))
     args = record_args(trace, *watch("stores")) + qemu(
         LOOP, "-pidfile", pid, serial="file:" + serial)
     with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
