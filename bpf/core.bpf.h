@@ -164,7 +164,7 @@ static __always_inline u32 loss_of_uprobe(void)
 /* An event did not fit: count it, widen the span of what was lost. Events that tell of no writer
  * (ORIGIN_NONE) have no span of addresses; for the others gpa_end 0 means that any could be meant.
  */
-static __noinline int lose(u32 index, u64 t_ns, u64 gpa, u64 gpa_end, u32 origin)
+__noinline int lose(u32 index, u64 t_ns, u64 gpa, u64 gpa_end, u32 origin)
 {
 	struct loss *loss = &losses[index & (MAX_LOSSES - 1)];
 	bool first = !(loss->origins & ~(1ull << ORIGIN_NONE));

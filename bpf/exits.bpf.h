@@ -165,13 +165,33 @@ __noinline int supersede(struct thread *th, u32 i)
 	return emit_store(th, i, MMIO_DONE_SUPERSEDED);
 }
 
+/* The i-th of n stores was done. True when it took in the one after it: a store across a page
+ * boundary came as two requests, and is one store again. */
+__noinline int emit_done(struct thread *th, u32 i, u32 n)
+{
+	struct store_request *req, *next;
+	bool joined;
+
+	if (!th)
+		return false;
+	req = &th->req[i & (MAX_REQUESTS - 1)];
+	next = &th->req[(i + 1) & (MAX_REQUESTS - 1)];
+	joined = i + 1 < n && req->gpa + req->len == next->gpa && !(next->gpa & 0xfff) &&
+		 req->len + next->len <= 16;
+	if (joined) {
+		bpf_probe_read_kernel(req->bytes + (req->len & 15), 16, next->bytes);
+		req->len += next->len;
+	}
+	emit_store(th, i, MMIO_DONE_EXITED);
+	return joined;
+}
+
 SEC("?tp_btf/kvm_userspace_exit")
 int BPF_PROG(exits__kvm_userspace_exit, u32 reason, int err)
 {
 	struct thread *th = thread_get_vcpu();
 	struct kvm_vcpu *vcpu;
-	struct store_request *req, *next;
-	u32 n, i, first, done, len, whole;
+	u32 n, i, first, done;
 
 	if (!th)
 		return 0;
@@ -191,22 +211,10 @@ int BPF_PROG(exits__kvm_userspace_exit, u32 reason, int err)
 	done = BPF_CORE_READ(vcpu, mmio_nr_fragments);
 	first = done < n ? n - done : 0;
 	for (i = 0; i < MAX_REQUESTS && i < n; i++) {
-		req = &th->req[i & (MAX_REQUESTS - 1)];
-		if (i < first) {
+		if (i < first)
 			supersede(th, i);
-			continue;
-		}
-		/* A store across a page boundary came as two requests: one store again. */
-		next = &th->req[(i + 1) & (MAX_REQUESTS - 1)];
-		len = req->len + next->len;
-		whole = i;
-		if (i + 1 < n && req->gpa + req->len == next->gpa && !(next->gpa & 0xfff) &&
-		    len <= 16) {
-			bpf_probe_read_kernel(req->bytes + (req->len & 15), 16, next->bytes);
-			req->len = len;
+		else if (emit_done(th, i, n))
 			i++;
-		}
-		emit_store(th, whole, MMIO_DONE_EXITED);
 	}
 	return 0;
 }

@@ -14,7 +14,7 @@ report() { # NAME STATUS
 	else
 		failed=1
 		echo "not ok $n - $1"
-		grep -E 'error|warning|\*\*\*' "$log" | head -20
+		grep -E ' error: | warning: |\*\*\*' "$log" | head -20
 	fi
 }
 

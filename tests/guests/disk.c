@@ -26,7 +26,7 @@
 #define AVAIL_NO_INTERRUPT 1
 #define QUEUE_SIZE_MAX	   256
 #define RING_PAGE	   4096u
-#define POLLS_MAX	   20000000u
+#define POLLS_MAX	   2000000000u
 
 struct desc {
 	u64 gpa;

@@ -258,7 +258,7 @@ static bool op_check(const char *name, u32 op)
 {
 	const u64 vcpus = smp_config.vcpus, sum = vcpus * smp_config.count;
 	const u64 rounds = smp_config.rounds;
-	u64 old_sum = 0, retries = 0, low = sum, high = 0;
+	u64 old_sum = 0, low = sum, high = 0;
 	bool good = true;
 
 	for (u32 id = 0; id < vcpus; id++) {
@@ -267,7 +267,6 @@ static bool op_check(const char *name, u32 op)
 		serial_text(" retries ");
 		serial_dec((u32)scores[id].retries);
 		serial_char('\n');
-		retries += scores[id].retries;
 		old_sum += scores[id].old_sum;
 		good &= !scores[id].backward;
 	}

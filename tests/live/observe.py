@@ -323,8 +323,8 @@ def merge():
                   "- **at least**: counted that often or more; others do it too\n"
                   "- **silent**: attached, and rightly never fired; why\n"
                   "- **unavailable**: cannot be attached; why\n\n"
-                  "`pvm` is a KVM that emulates guests rather than entering them; `npt=1` and `npt=0` are "
-                  "SVM with\ntwo-dimensional and with shadow paging. VMX was never tested.\n\n")
+                  "`pvm` is a KVM that emulates guests rather than entering them; `npt=1` and `npt=0` "
+                  "are SVM with\ntwo-dimensional and with shadow paging. VMX was never tested.\n\n")
         doc.write("| probe | what happens | " + " | ".join(COLUMNS) + " |\n")
         doc.write("|---|---|" + "---|" * len(COLUMNS) + "\n")
         for name, (happens, _) in RULES.items():
