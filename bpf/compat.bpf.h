@@ -140,6 +140,19 @@ static __always_inline u64 fault_error(const struct kvm_page_fault___vb *fault)
 	return error;
 }
 
+/* Before Linux 6.2 (commit d4963e319f1f) an exception's vector was called so. */
+struct kvm_queued_exception___nr {
+	u8 nr;
+} __attribute__((preserve_access_index));
+
+struct kvm_vcpu_arch___nr {
+	struct kvm_queued_exception___nr exception;
+} __attribute__((preserve_access_index));
+
+struct kvm_vcpu___nr {
+	struct kvm_vcpu_arch___nr arch;
+} __attribute__((preserve_access_index));
+
 /* What KVM_READ() calls them. */
 #define KVM_TYPE_kvm_vcpu	  struct kvm_vcpu
 #define KVM_TYPE_x86_emulate_ctxt struct x86_emulate_ctxt

@@ -10,6 +10,9 @@
  * (emulator_read_write_onepage(), arch/x86/kvm/x86.c). Such an instruction has to be run again from
  * its beginning, so the registers are put by.
  *
+ * The same befalls the frame of an exception or interrupt: KVM emulates the instruction at which it
+ * came, instead.
+ *
  * With shadow paging KVM makes a shadow page for each of the guest's tables before it uses it.
  */
 #ifndef VMBLAME_TABLES_BPF_H
@@ -45,6 +48,35 @@ static __always_inline bool fault_is_walk(u64 error)
 	if (backend == BACKEND_VMX)
 		return error & FAULT_VMX_GVA && !(error & FAULT_VMX_FINAL);
 	return backend == BACKEND_SVM && error & FAULT_SVM_WALK;
+}
+
+/*
+ * What the processor was delivering to the guest when it faulted: SVM has filed it again by now
+ * (svm_complete_interrupts()), but KVM is going to emulate the instruction that it was to come
+ * before, and would do so for ever.
+ */
+static __always_inline u64 event_in_delivery(struct kvm_vcpu *vcpu)
+{
+	struct kvm_vcpu___nr *old = (void *)vcpu;
+	u8 vector;
+
+	/* INT n is an instruction that KVM cannot emulate there, and is stepped as such. */
+	if (BPF_CORE_READ(vcpu, arch.interrupt.injected))
+		return BPF_CORE_READ(vcpu, arch.interrupt.soft)
+			       ? 0
+			       : DELIVERY(DELIVERY_INTERRUPT,
+					  BPF_CORE_READ(vcpu, arch.interrupt.nr), 0, 0);
+	if (BPF_CORE_READ(vcpu, arch.nmi_injected))
+		return DELIVERY(DELIVERY_NMI, 2, 0, 0);
+	if (!BPF_CORE_READ(vcpu, arch.exception.injected))
+		return 0;
+	if (bpf_core_field_exists(vcpu->arch.exception.vector))
+		vector = BPF_CORE_READ(vcpu, arch.exception.vector);
+	else
+		vector = BPF_CORE_READ(old, arch.exception.nr);
+	return DELIVERY(DELIVERY_EXCEPTION, vector,
+			BPF_CORE_READ(vcpu, arch.exception.has_error_code),
+			BPF_CORE_READ(vcpu, arch.exception.error_code));
 }
 
 /* Tells the agent of a page, once KVM_RUN is over, which is now. NULL when there is no room: then
@@ -84,16 +116,25 @@ int BPF_PROG(tables__page_fault_tp, u64 vcpu, u64 addr, u64 error)
 {
 	struct agent_tables *t;
 	struct thread *th;
+	u64 event = 0;
 
-	if (!fault_is_walk(error) || !in_watch(addr, addr + 8))
+	if (!(error & FAULT_WRITE) || !in_watch(addr, addr + 8))
 		return 0;
+	if (!fault_is_walk(error)) {
+		event = backend == BACKEND_SVM ? event_in_delivery((void *)vcpu) : 0;
+		if (!event)
+			return 0;
+	}
 	th = thread_get_vcpu();
 	if (!th)
 		return 0;
 	FIRED(tables__page_fault);
 	t = tell_table(th, addr);
-	if (t)
-		keep_registers(th, t);
+	if (!t)
+		return 0;
+	keep_registers(th, t);
+	t->event = event;
+	t->again = event != 0;
 	return 0;
 }
 
@@ -141,6 +182,8 @@ static __always_inline bool tables_settle(struct thread *th, u32 reason, u64 gpa
 
 	if (!d || !d->tables.walk)
 		return false;
+	if (d->tables.event)
+		return true;
 	if (reason == KVM_EXIT_MMIO && gpa >> 12 == d->tables.gpa[0] >> 12)
 		d->tables.again = 1;
 	else if (reason == KVM_EXIT_INTR && operand_mistaken(th, &d->tables))

@@ -223,6 +223,34 @@ static long copy_segment(u32 i, struct segments *s)
 	return 0;
 }
 
+/* Global functions: the verifier looks at the loops once, not for each way that leads to them. What
+ * bpf_loop() hands on has to lie on the stack, and a pointer in it has to be found again. */
+__noinline int emit_segments(struct segments *from)
+{
+	struct segments s;
+
+	if (!from)
+		return 0;
+	s = *from;
+	s.th = thread_get();
+	if (s.th)
+		bpf_loop(s.n, emit_segment, &s, 0);
+	return 0;
+}
+
+__noinline int copy_segments(struct segments *from)
+{
+	struct segments s;
+
+	if (!from)
+		return 0;
+	s = *from;
+	s.th = thread_get();
+	if (s.th)
+		bpf_loop(s.n, copy_segment, &s, 0);
+	return 0;
+}
+
 SEC("?uprobe")
 int BPF_KPROBE(virtqueue__virtio_init, u64 vdev, u64 arg2, u64 arg3)
 {
@@ -422,7 +450,7 @@ int BPF_KRETPROBE(virtqueue__virtqueue_pop_ret, u64 elem)
 	s.n = el.out_num < MAX_SG ? el.out_num : MAX_SG;
 	if (el.out_num > MAX_SG)
 		COUNT(sg_left_out);
-	bpf_loop(s.n, emit_segment, &s, 0);
+	emit_segments(&s);
 	return 0;
 }
 
@@ -468,11 +496,9 @@ static __always_inline int complete(u64 vq, u64 elem, u32 len)
 	}
 	s.n = el.in_num < QUEUE_SIZE_MAX ? el.in_num : QUEUE_SIZE_MAX;
 	s.left = len;
-	bpf_loop(s.n, emit_segment, &s, 0);
-	if (nwatch) {
-		s.left = len;
-		bpf_loop(s.n, copy_segment, &s, 0);
-	}
+	emit_segments(&s);
+	if (nwatch)
+		copy_segments(&s);
 	return 0;
 }
 

@@ -122,7 +122,19 @@ struct agent_tables {
 	u64 gpa[AGENT_TABLES];
 	u64 rip, rflags;
 	u64 regs[16]; /* in the order of their numbers in instructions */
+	u64 event;    /* it was no walk but the delivery of this: DELIVERY_*; else 0 */
 };
+
+/* An exception or interrupt whose frame did not find its way into a watched page. */
+#define DELIVERY_EXCEPTION 1
+#define DELIVERY_INTERRUPT 2
+#define DELIVERY_NMI	   3
+#define DELIVERY(kind, vector, has_error, error) \
+	((u64)(kind) | (u64)(vector) << 8 | (u64)(has_error) << 16 | (u64)(error) << 32)
+#define DELIVERY_KIND(event)	  ((event)&0xff)
+#define DELIVERY_VECTOR(event)	  ((event) >> 8 & 0xff)
+#define DELIVERY_HAS_ERROR(event) ((event) >> 16 & 1)
+#define DELIVERY_ERROR(event)	  ((u32)((event) >> 32))
 
 /* Stores that KVM dropped because the instruction made several (PUSHA, far CALL, a real-mode
  * interrupt): the BPF program files them here, the agent does them when KVM_RUN returns. */

@@ -9,8 +9,7 @@
 #define RFLAGS_VM (1ull << 17)
 
 #define XSAVE_MAX  16384 /* more than any processor's XSAVE area without AMX */
-#define FXSAVE_LEN 512
-#define TABLE_LEN  10 /* SGDT, SIDT */
+#define TABLE_LEN  10	 /* SGDT, SIDT */
 #define VECTOR_LEN 64
 
 enum map { MAP_ONE, MAP_0F, MAP_0F38, MAP_0F3A };
@@ -236,7 +235,7 @@ bool insn_operand(const u8 *bytes, u32 len, const struct kvm_regs *regs,
 		out->max = TABLE_LEN;
 		out->spins = true;
 	} else if (!in.vector && in.map == MAP_0F && in.opcode == 0xae && op == 0) {
-		out->max = FXSAVE_LEN;
+		out->max = INSN_FXSAVE_LEN;
 		out->spins = true;
 	} else if (!in.vector && in.map == MAP_0F &&
 		   ((in.opcode == 0xae && (op == 4 || op == 6)) ||

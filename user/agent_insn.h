@@ -12,6 +12,8 @@
 #include <linux/kvm.h>
 #include <stdbool.h>
 
+#define INSN_FXSAVE_LEN 512
+
 struct insn_operand {
 	u64 linear; /* address of the first byte */
 	u32 max;    /* bytes from there that the instruction may write, at most */

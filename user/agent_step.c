@@ -8,11 +8,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define COPY_BYTES   (4u << 20) /* of watched memory, where the operand is not known */
-#define COPY_PARTS   256
-#define STEP_WAIT_NS 1000000000ull
-#define STUCK_LOOKS  2
-#define VECTOR_UD    6
+#define COPY_BYTES    (4u << 20) /* of watched memory, where the operand is not known */
+#define COPY_PARTS    256
+#define STEP_WAIT_NS  1000000000ull
+#define STUCK_LOOKS   2
+#define DR7_EXECUTE_0 0x402 /* global, exact; on execution of one byte */
+#define EFER_LMA      (1ull << 10)
+#define VECTOR_UD     6
 
 /* Older kernel headers lack it (Linux 5.15, commit 61e5f69ef083). */
 #ifndef KVM_GUESTDBG_BLOCKIRQ
@@ -193,16 +195,54 @@ static void tell_part(struct agent *a, const struct step *st, const struct part 
 	}
 }
 
-/* Runs one instruction. 0; -EAGAIN when KVM still cannot; else -errno, or 1 for an exit that is the
- * VMM's. */
-static int run_one(struct vcpu *v)
+/*
+ * INT n clears the trap flag, so the processor would run on, and pushes it with the others, where
+ * the guest would see it: it is not stepped, but run up to its handler (linear address). 0: it is
+ * something else, or has no handler in the table.
+ */
+static u64 int_handler(struct agent *a, const struct step *st)
+{
+	const u32 size = st->sregs.efer & EFER_LMA ? 16 : 8;
+	u8 gate[16] = {0}, *at;
+	u32 i = 0, vector;
+	u64 gpa;
+
+	while (i < st->insn_len && (st->insn[i] == 0x66 || (st->insn[i] & 0xf0) == 0x40))
+		i++;
+	if (i + 1 >= st->insn_len || !(st->sregs.cr0 & 1))
+		return 0;
+	if (st->insn[i] == 0xcd)
+		vector = st->insn[i + 1];
+	else if (st->insn[i] == 0xcc || st->insn[i] == 0xce)
+		vector = st->insn[i] == 0xcc ? 3 : 4;
+	else
+		return 0;
+	gpa = linear_gpa(st, st->sregs.idt.base + (u64)vector * size);
+	at = gpa == ~0ull ? NULL : (u8 *)slots_hva(&a->slots, gpa, size);
+	if (!at || vector * size + size - 1 > st->sregs.idt.limit)
+		return 0;
+	memcpy(gate, at, size);
+	return gate[0] | (u64)gate[1] << 8 | (u64)gate[6] << 16 | (u64)gate[7] << 24 |
+	       (u64)gate[8] << 32 | (u64)gate[9] << 40 | (u64)gate[10] << 48 | (u64)gate[11] << 56;
+}
+
+/* Runs one instruction, or up to `stop` where that is not 0. 0; -EAGAIN when KVM still cannot; else
+ * -errno, or 1 for an exit that is the VMM's. */
+static int run_one(struct vcpu *v, u64 stop)
 {
 	struct kvm_guest_debug debug = v->debug;
 	u64 until_ns = sys_now_ns() + STEP_WAIT_NS;
 	u8 kicked = 0;
 	int ret;
 
-	debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
+	debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_BLOCKIRQ;
+	if (stop && !(debug.control & KVM_GUESTDBG_USE_HW_BP)) {
+		debug.control |= KVM_GUESTDBG_USE_HW_BP;
+		debug.arch.debugreg[0] = stop;
+		debug.arch.debugreg[7] = DR7_EXECUTE_0;
+	} else {
+		debug.control |= KVM_GUESTDBG_SINGLESTEP;
+	}
 	ret = kvm_call(v->fd, KVM_SET_GUEST_DEBUG, &debug);
 	if (ret == -EINVAL) {
 		debug.control &= ~(u32)KVM_GUESTDBG_BLOCKIRQ;
@@ -242,7 +282,7 @@ static int run_opened(struct agent *a, struct step *st)
 	copy_parts(st);
 	ret = slots_lift(&a->slots, from, end, true);
 	if (!ret)
-		ret = run_one(st->v);
+		ret = run_one(st->v, int_handler(a, st));
 	slots_lift(&a->slots, from, end, false);
 	for (u32 i = 0; i < st->nparts && ret >= 0; i++)
 		tell_part(a, st, &st->part[i]);
@@ -316,11 +356,24 @@ void step_look(struct agent *a)
 	}
 }
 
+/* Where KVM emulates all of a guest (PVM), a single-stepped FXSAVE above CPL 0 traps into the
+ * guest. */
+static bool cannot_step(const struct step *st)
+{
+	static int emulated = -1;
+
+	if (emulated < 0)
+		emulated = access("/sys/module/kvm_amd", F_OK) &&
+			   access("/sys/module/kvm_intel", F_OK);
+	return emulated && cpl_of(st) && st->operand.max == INSN_FXSAVE_LEN;
+}
+
 bool step_stuck_instruction(struct agent *a, struct vcpu *v)
 {
 	static struct step st;
 	struct kvm_mp_state mp;
 	bool same;
+	int ret;
 
 	if (!prepare(a, v, &st) || kvm_call(v->fd, KVM_GET_MP_STATE, &mp) ||
 	    mp.mp_state != KVM_MP_STATE_RUNNABLE || !st.known || !st.operand.spins) {
@@ -334,5 +387,8 @@ bool step_stuck_instruction(struct agent *a, struct vcpu *v)
 	if (v->stuck < STUCK_LOOKS)
 		return false;
 	v->stuck = 0;
-	return step(a, &st) == 0;
+	ret = cannot_step(&st) ? -EOPNOTSUPP : step(a, &st);
+	if (ret < 0) /* it would never end */
+		agent_disarm(a, WHY_EMULATION, true);
+	return ret == 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Opens pages that hold page tables, and undoes what KVM did while they were read-only. */
+/* Opens pages that hold page tables, or take the frame of an interrupt, and undoes what KVM did
+ * while they were read-only. */
 #include "agent_tables.h"
 
 #include "agent_sys.h"
@@ -70,6 +71,30 @@ static int registers_restore(struct vcpu *v, const struct agent_tables *t)
 	return kvm_call(v->fd, KVM_SET_REGS, &regs);
 }
 
+/* As it was when its delivery faulted; what KVM emulated since may have made other ones. */
+static int event_restore(struct vcpu *v, u64 event)
+{
+	const u64 kind = DELIVERY_KIND(event);
+	struct kvm_vcpu_events events;
+	int err = kvm_call(v->fd, KVM_GET_VCPU_EVENTS, &events);
+
+	if (err)
+		return err;
+	events.exception.pending = 0;
+	events.exception.injected = kind == DELIVERY_EXCEPTION;
+	if (events.exception.injected) {
+		events.exception.nr = DELIVERY_VECTOR(event);
+		events.exception.has_error_code = DELIVERY_HAS_ERROR(event);
+		events.exception.error_code = DELIVERY_ERROR(event);
+	}
+	events.interrupt.injected = kind == DELIVERY_INTERRUPT;
+	events.interrupt.soft = 0;
+	if (events.interrupt.injected)
+		events.interrupt.nr = DELIVERY_VECTOR(event);
+	events.nmi.injected = kind == DELIVERY_NMI;
+	return kvm_call(v->fd, KVM_SET_VCPU_EVENTS, &events);
+}
+
 static void pages_open(struct agent *a, struct vcpu *v, const struct agent_tables *t, u32 n)
 {
 	for (u32 i = 0; i < n && i < AGENT_TABLES; i++) {
@@ -78,7 +103,8 @@ static void pages_open(struct agent *a, struct vcpu *v, const struct agent_table
 
 		if (!watched)
 			continue;
-		if (slots_open(&a->slots, page, page + SLOTS_PAGE, WHY_PAGE_TABLE))
+		if (slots_open(&a->slots, page, page + SLOTS_PAGE,
+			       t->event ? WHY_EMULATION : WHY_PAGE_TABLE))
 			a->sync_pending = true;
 		agent_say(a, AGENT_CHANGE, CHANGE_WHAT_PAGE_OPENED, page, SLOTS_PAGE, 1);
 		if (!i && t->walk && !t->again)
@@ -94,10 +120,12 @@ bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t)
 	pthread_mutex_lock(&a->lock);
 	pages_open(a, v, t, n);
 	/* It cannot be put right: the guest is lost to nothing that we can still mend. */
-	if (again && (finish(v) || registers_restore(v, t)))
+	if (again &&
+	    (finish(v) || registers_restore(v, t) || (t->event && event_restore(v, t->event))))
 		agent_disarm(a, WHY_PAGE_TABLE, true);
 	pthread_mutex_unlock(&a->lock);
 	t->walk = t->again = 0;
+	t->event = 0;
 	__atomic_store_n(&t->n, 0, __ATOMIC_RELEASE);
 	return again;
 }
