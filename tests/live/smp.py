@@ -258,7 +258,7 @@ class Live:
 
 
 def stop_and_cont():
-    with Live("stop", sized(30000, 3000)) as live:
+    with Live("stop", sized(30000, 1500)) as live:
         at = 0
         for _ in range(3):
             live.wait_above(at)
@@ -271,8 +271,8 @@ def stop_and_cont():
 
 
 def system_reset():
-    with Live("reset", sized(30000, 3000), reboots=True) as live:
-        live.wait_above(sized(2000, 500))
+    with Live("reset", sized(30000, 1500), reboots=True) as live:
+        live.wait_above(sized(2000, 300))
         live.qmp("system_reset")
         live.qmp.wait("RESET")
         live.end()
@@ -316,8 +316,8 @@ def debugger():
     rip = int(re.search(r"^(\w+) \w smp_rip_inc$", run(["nm", f"{GUESTS}/smp.elf"]).out,
                         re.M).group(1), 16)
     path = tap.path("gdb")
-    with Live("gdb", sized(30000, 3000), more=["-gdb", f"unix:{path},server=on,wait=off"]) as live:
-        live.wait_above(sized(2000, 500))
+    with Live("gdb", sized(30000, 1500), more=["-gdb", f"unix:{path},server=on,wait=off"]) as live:
+        live.wait_above(sized(2000, 300))
         gdb = Gdb(path)
         expect(gdb("?")[0] in "TS", "not stopped")
         at = live.word()
@@ -339,7 +339,7 @@ def debugger():
 def racy():
     """Without turns no sum is promised; every row says so."""
     trace = tap.path("racy.vmb")
-    path = image("racy", ("inc",), sized(20000, 3000), 2)
+    path = image("racy", ("inc",), sized(20000, 1000), 2)
     done = run(record_args(trace, "--racy", *WATCH) + command(path, 2), timeout=300)
     expect(done.status in (OK, 35), f"status {done.status}: {done.out}{done.err}")
     orders = {row["order"] for row in history(trace, WORD)}
@@ -348,13 +348,13 @@ def racy():
 
 def two_guests():
     """Each with its own recorder, at the same time."""
-    size = sized(20000, 2000)
+    size = sized(20000, 800)
     with Live("one", size, ops=("xadd",)) as one, Live("two", size + 7, ops=("cmpxchg",)) as two:
         one.end()
         two.end()
 
 
-million, big = sized(10**6, 6000), {}
+million, big = sized(10**6, 2000), {}
 
 
 def lock_inc(vcpus):
@@ -369,10 +369,10 @@ for n in (2, 4):
         tap.attempt(f"{n} vCPUs: each has its turns", fair, big.pop(n), n)
 for n in (2, 4):
     tap.attempt(f"{n} vCPUs: xadd, cmpxchg, hlt and interrupts, waiting loops", exact, f"all{n}", ALL,
-                sized(20000, 500), n)
-tap.attempt("one vCPU at work, three asleep", exact, "one4", ("inc", "xadd"), sized(20000, 2000), 1, 4)
+                sized(20000, 300), n)
+tap.attempt("one vCPU at work, three asleep", exact, "one4", ("inc", "xadd"), sized(20000, 800), 1, 4)
 tap.attempt("one vCPU at work, one put to sleep, two never woken", exact, "parked",
-            ("inc", "cmpxchg"), sized(20000, 2000), 1, 4, 1)
+            ("inc", "cmpxchg"), sized(20000, 800), 1, 4, 1)
 tap.attempt("QMP stop and cont in the middle of it", stop_and_cont)
 tap.attempt("system_reset in the middle of it", system_reset)
 tap.attempt("a debugger in the middle of it", debugger)
