@@ -12,6 +12,7 @@
 #define COPY_PARTS    256
 #define STEP_WAIT_NS  1000000000ull
 #define STUCK_LOOKS   2
+#define RAN_ON	      2
 #define DR7_EXECUTE_0 0x402 /* global, exact; on execution of one byte */
 #define EFER_LMA      (1ull << 10)
 #define VECTOR_UD     6
@@ -226,8 +227,9 @@ static u64 int_handler(struct agent *a, const struct step *st)
 	       (u64)gate[8] << 32 | (u64)gate[9] << 40 | (u64)gate[10] << 48 | (u64)gate[11] << 56;
 }
 
-/* Runs one instruction, or up to `stop` where that is not 0. 0; -EAGAIN when KVM still cannot; else
- * -errno, or 1 for an exit that is the VMM's. */
+/* Runs one instruction, or up to `stop` where that is not 0. 0, or 1 when the VMM steps too and is
+ * to know; RAN_ON when it ended elsewhere, after who knows what, with an exit for the VMM; -EAGAIN
+ * when KVM still cannot; else -errno. */
 static int run_one(struct vcpu *v, u64 stop)
 {
 	struct kvm_guest_debug debug = v->debug;
@@ -261,7 +263,7 @@ static int run_one(struct vcpu *v, u64 stop)
 		return ret;
 	if (v->run->exit_reason == KVM_EXIT_DEBUG)
 		return v->debug.control & KVM_GUESTDBG_SINGLESTEP ? 1 : 0;
-	return v->run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? -EAGAIN : 1;
+	return v->run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? -EAGAIN : RAN_ON;
 }
 
 /* As run_one(), with the pages open that the parts lie in. */
@@ -284,14 +286,17 @@ static int run_opened(struct agent *a, struct step *st)
 	if (!ret)
 		ret = run_one(st->v, int_handler(a, st));
 	slots_lift(&a->slots, from, end, false);
-	for (u32 i = 0; i < st->nparts && ret >= 0; i++)
+	for (u32 i = 0; i < st->nparts && (ret == 0 || ret == 1); i++)
 		tell_part(a, st, &st->part[i]);
+	/* The handler of a fault has stored there, too: whose bytes they are is not known. */
+	if (ret == RAN_ON)
+		agent_disarm(a, WHY_EMULATION, true);
 	run_resume(&a->run);
 	if (ret < 0)
 		return ret;
 	a->stepped_gpa = st->part[0].gpa;
 	a->stepped_untold++;
-	return ret;
+	return ret != 0;
 }
 
 static int step(struct agent *a, struct step *st)
