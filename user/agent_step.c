@@ -269,7 +269,7 @@ static int run_one(struct vcpu *v, u64 stop)
 /* As run_one(), with the pages open that the parts lie in. */
 static int run_opened(struct agent *a, struct step *st)
 {
-	u64 from = ~0ull, end = 0;
+	u64 from = ~0ull, end = 0, stop;
 	int ret;
 
 	for (u32 i = 0; i < st->nparts; i++) {
@@ -283,14 +283,17 @@ static int run_opened(struct agent *a, struct step *st)
 		return ret;
 	copy_parts(st);
 	ret = slots_lift(&a->slots, from, end, true);
+	stop = int_handler(a, st);
 	if (!ret)
-		ret = run_one(st->v, int_handler(a, st));
+		ret = run_one(st->v, stop);
 	slots_lift(&a->slots, from, end, false);
-	for (u32 i = 0; i < st->nparts && (ret == 0 || ret == 1); i++)
-		tell_part(a, st, &st->part[i]);
-	/* The handler of a fault has stored there, too: whose bytes they are is not known. */
-	if (ret == RAN_ON)
+	/* The handler of a fault may have stored there, too: whose bytes they are is not known. An
+	 * emulated processor does not heed the breakpoint at INT's handler; its frame is told. */
+	if (ret == RAN_ON && !stop)
 		agent_disarm(a, WHY_EMULATION, true);
+	else
+		for (u32 i = 0; i < st->nparts && ret >= 0; i++)
+			tell_part(a, st, &st->part[i]);
 	run_resume(&a->run);
 	if (ret < 0)
 		return ret;
