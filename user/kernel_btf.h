@@ -36,10 +36,15 @@ bool kernel_btf_enumerator(const struct kernel_btf *k, const char *name, u32 *va
 u32 kernel_btf_struct_id(const struct kernel_btf *k, const char *name);
 u32 kernel_btf_function_id(const struct kernel_btf *k, const char *name);
 
-/* For tests: the same in one BTF, its ids from `first` on. */
-enum btf_match btf_match_function(const struct btf *btf, u32 first, const char *name,
-				  const char *types);
-enum btf_match btf_match_tracepoint(const struct btf *btf, u32 first, const char *name,
-				    const char *types);
+/*
+ * A BTF of nothing but what CO-RE asks for: all types of the kernel's, KVM's included, that have
+ * the name of a type in `object`, an object file's BTF, and what they hold; pointers lead to void.
+ * libbpf looks through the whole of a BTF for each type that an object refers to, and the kernel's
+ * has more than 100,000. The caller frees *out (btf__free). 0 or -errno.
+ */
+int kernel_btf_subset(const struct kernel_btf *k, const struct btf *object, struct btf **out);
+
+/* For tests: of a BTF, and one on top of it or NULL. It owns them; NULL on failure. */
+struct kernel_btf *kernel_btf_of(struct btf *vmlinux, struct btf *module);
 
 #endif

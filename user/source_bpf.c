@@ -54,6 +54,7 @@ struct source_bpf {
 	struct type_ids type_ids;
 	struct mmu_facts mmu_facts;
 	bool typed_reads;
+	int types_fd; /* a file of the kernel's types that the programs ask for, or -1 */
 };
 
 static int quiet(enum libbpf_print_level level, const char *format, va_list args)
@@ -227,11 +228,43 @@ static void choose(struct source_bpf *s, const struct source_bpf_opts *opts,
 	}
 }
 
+/* libbpf takes them as a file. Without one it looks through all the kernel's types, to the same
+ * end. */
+static int types_file(const struct kernel_btf *btf)
+{
+	size_t elf_size;
+	const void *elf = vmblame_bpf__elf_bytes(&elf_size);
+	struct bpf_object *object = bpf_object__open_mem(elf, elf_size, NULL);
+	struct btf *types = NULL;
+	const void *data = NULL;
+	u32 size = 0;
+	int fd = -1;
+
+	if (object && !kernel_btf_subset(btf, bpf_object__btf(object), &types))
+		data = btf__raw_data(types, &size);
+	if (data)
+		fd = memfd_create("vmblame-types", MFD_CLOEXEC);
+	if (fd >= 0 && write(fd, data, size) != (ssize_t)size) {
+		close(fd);
+		fd = -1;
+	}
+	btf__free(types);
+	bpf_object__close(object);
+	return fd;
+}
+
 /* Opens the object anew, with the programs of the ways that are in use. */
 static int load(struct source_bpf *s, const struct source_bpf_opts *opts)
 {
+	char types[32];
+	LIBBPF_OPTS(bpf_object_open_opts, open_opts);
+
+	if (s->types_fd >= 0) {
+		snprintf(types, sizeof(types), "/proc/self/fd/%d", s->types_fd);
+		open_opts.btf_custom_path = types;
+	}
 	vmblame_bpf__destroy(s->skel);
-	s->skel = vmblame_bpf__open();
+	s->skel = vmblame_bpf__open_opts(&open_opts);
 	if (!s->skel)
 		return -errno;
 	configure(s, opts);
@@ -334,7 +367,7 @@ static int load_what_loads(struct source_bpf *s, const struct source_bpf_opts *o
 static int prepare(struct source_bpf *s, const struct source_bpf_opts *opts)
 {
 	struct kernel_btf *btf;
-	const int err = kernel_btf_open(&btf);
+	int err = kernel_btf_open(&btf);
 
 	if (err)
 		return err;
@@ -342,8 +375,12 @@ static int prepare(struct source_bpf *s, const struct source_bpf_opts *opts)
 	if (opts->watch || opts->with)
 		host_mmu_facts(btf, &s->mmu_facts);
 	choose(s, opts, btf);
+	s->types_fd = types_file(btf);
 	kernel_btf_close(btf);
-	return load_what_loads(s, opts);
+	err = load_what_loads(s, opts);
+	if (s->types_fd >= 0)
+		close(s->types_fd);
+	return err;
 }
 
 int source_bpf_open(struct source_bpf **out, const struct source_bpf_opts *opts, char *err,
