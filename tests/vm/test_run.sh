@@ -6,7 +6,7 @@
 RUN=$PWD/tests/vm/run
 KERNEL=6.12
 mkdir "$tmp/scratch"
-export TMPDIR="$tmp/scratch"
+export B TMPDIR="$tmp/scratch"
 
 [ "$(id -u)" = 0 ] || { not_applicable "nested hosts" "needs root"; finish; }
 command -v dpkg-deb >/dev/null || { not_applicable "nested hosts" "Debian's kernels come by apt"; finish; }
@@ -73,9 +73,30 @@ check "it may write wherever it likes" has "written gone"
 check "and that is gone" test ! -e "$tmp/inside.new"
 check "but for --out" test "$(cat "$tmp/keep/kept")" = kept
 
+# begin SCRIPT OPTIONS...: a nested host runs it, after it has said so. $launcher is the launcher's process.
+begin() {
+	begin_script=$1
+	shift
+	: >"$tmp/begun"
+	"$RUN" "$@" $KERNEL -- sh -c "echo begun; $begin_script" >"$tmp/begun" 2>"$tmp/err" &
+	launcher=$!
+	begin_left=1200
+	until grep -q begun "$tmp/begun"; do
+		begin_left=$((begin_left - 1))
+		[ $begin_left -gt 0 ] && kill -0 $launcher || { cat "$tmp/err"; return 1; }
+		sleep 0.1
+	done
+}
+stays='exec tail -f /dev/null'
+
+# What it said before has arrived when it panics: a pipe's contents go with the kernel.
 panics() {
-	ends 125 "ended under the command" $KERNEL -- sh -c 'echo before; echo c >/proc/sysrq-trigger' &&
-		grep -q '^vm: kernel.log: .*Kernel panic' "$tmp/err" && [ "$(cat "$tmp/out")" = before ]
+	mkdir "$tmp/go"
+	begin "until [ -e '$tmp/go/now' ]; do :; done; echo c >/proc/sysrq-trigger" --out "$tmp/go" || return 1
+	: >"$tmp/go/now"
+	wait $launcher
+	[ $? -eq 125 ] && grep -q '^vm: .*ended under the command' "$tmp/err" &&
+		grep -q '^vm: kernel.log: .*Kernel panic' "$tmp/err" && clean || { cat "$tmp/err"; return 1; }
 }
 check "a nested kernel that panics: 125, and the end of its log" panics
 hangs() {
@@ -92,22 +113,10 @@ check "no such option: 125" ends 125 "unrecognized" --no-such-option $KERNEL -- 
 help() { run 0 "$RUN" -h && grep -q -e '--timeout' "$tmp/out" && grep -q ' 125 ' "$tmp/out"; }
 check "-h" help
 
-# begin: a nested host runs a command that does not end. $launcher is the launcher's process.
-begin() {
-	: >"$tmp/begun"
-	"$RUN" $KERNEL -- sh -c 'echo begun; exec tail -f /dev/null' >"$tmp/begun" 2>"$tmp/err" &
-	launcher=$!
-	begin_left=1200
-	until grep -q begun "$tmp/begun"; do
-		begin_left=$((begin_left - 1))
-		[ $begin_left -gt 0 ] && kill -0 $launcher || { cat "$tmp/err"; return 1; }
-		sleep 0.1
-	done
-}
 # SIGINT is ignored in what a shell without job control puts into the background: that comes by Ctrl-C.
 for signal in TERM HUP; do
 	signalled() {
-		begin && kill -s $signal $launcher
+		begin "$stays" && kill -s $signal $launcher
 		wait $launcher
 		signal_status=$?
 		[ "$(kill -l $signal_status)" = $signal ] || { echo "status $signal_status"; return 1; }
@@ -117,19 +126,19 @@ for signal in TERM HUP; do
 done
 interrupted() {
 	/usr/bin/python3 tests/cli/terminal.py expect:begun 'send:\x03' -- \
-		"$RUN" $KERNEL -- sh -c 'echo begun; exec tail -f /dev/null' >"$tmp/tty" 2>&1
+		"$RUN" $KERNEL -- sh -c "echo begun; $stays" >"$tmp/tty" 2>&1
 	[ $? -eq 130 ] && clean || { cat "$tmp/tty"; return 1; }
 }
 check "Ctrl-C: nothing is left" interrupted
 daemon_dies() {
-	begin || return 1
+	begin "$stays" || return 1
 	kill "$(pgrep -f "virtiofsd.*source=$tmp/scratch/vmblame-vm[^/]*/root ")"
 	wait $launcher
 	[ $? -eq 125 ] && grep -q '^vm: ' "$tmp/err" && clean || { cat "$tmp/err"; return 1; }
 }
 check "virtiofsd dies: 125" daemon_dies
 killed() {
-	begin || return 1
+	begin "$stays" || return 1
 	qemu=$(pgrep -f "qemu-system.*$tmp/scratch/vmblame-vm") && kill -9 $launcher || return 1
 	wait $launcher
 	# The kernel ends them; that they are gone is a matter of moments.
