@@ -89,14 +89,6 @@ static __always_inline bool reg_known(u64 vcpu, u32 reg)
 		fill_segment(th_, &(e)->cs_base, &(e)->cpl);                                \
 	} while (0)
 
-/* The guest's own page tables play no part: two-dimensional paging, or paging off. */
-static __always_inline bool maps_directly(u64 vcpu)
-{
-	struct kvm_mmu___vb *mmu = (void *)BPF_CORE_READ((struct kvm_vcpu *)vcpu, arch.mmu);
-
-	return BPF_CORE_READ_BITFIELD_PROBED(mmu, root_role.direct);
-}
-
 /* Page faults. */
 
 static __noinline int page_fault(u64 addr, u64 error)

@@ -13,7 +13,8 @@
  * The same befalls the frame of an exception or interrupt: KVM emulates the instruction at which it
  * came, instead.
  *
- * With shadow paging KVM makes a shadow page for each of the guest's tables before it uses it.
+ * With shadow paging KVM makes a shadow page for each of the guest's tables before it uses it; and
+ * a fault tells the linear address: where that lies, the agent asks KVM.
  */
 #ifndef VMBLAME_TABLES_BPF_H
 #define VMBLAME_TABLES_BPF_H
@@ -117,8 +118,12 @@ int BPF_PROG(tables__page_fault_tp, u64 vcpu, u64 addr, u64 error)
 	struct agent_tables *t;
 	struct thread *th;
 	u64 event = 0;
+	bool linear;
 
-	if (!(error & FAULT_WRITE) || !in_watch(addr, addr + 8))
+	if (!(error & FAULT_WRITE))
+		return 0;
+	linear = !maps_directly(vcpu);
+	if (!linear && !in_watch(addr, addr + 8))
 		return 0;
 	if (!fault_is_walk(error)) {
 		event = backend == BACKEND_SVM ? event_in_delivery((void *)vcpu) : 0;
@@ -135,6 +140,7 @@ int BPF_PROG(tables__page_fault_tp, u64 vcpu, u64 addr, u64 error)
 	keep_registers(th, t);
 	t->event = event;
 	t->again = event != 0;
+	t->linear = linear;
 	return 0;
 }
 

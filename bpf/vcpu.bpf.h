@@ -106,4 +106,12 @@ static __always_inline u8 fill_insn(u64 ctxt, u64 rip, u8 *insn)
 		}                                                                      \
 	} while (0)
 
+/* The guest's own page tables play no part: two-dimensional paging, or paging off. */
+static __always_inline bool maps_directly(u64 vcpu)
+{
+	struct kvm_mmu___vb *mmu = (void *)BPF_CORE_READ((struct kvm_vcpu *)vcpu, arch.mmu);
+
+	return BPF_CORE_READ_BITFIELD_PROBED(mmu, root_role.direct);
+}
+
 #endif

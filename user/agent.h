@@ -118,7 +118,8 @@ struct agent_stepped {
 struct agent_tables {
 	u32 n;
 	u16 walk;
-	u16 again;
+	u8 again;
+	u8 linear; /* gpa[0] is a linear address, of a page that may not be watched */
 	u64 gpa[AGENT_TABLES];
 	u64 rip, rflags;
 	u64 regs[16]; /* in the order of their numbers in instructions */

@@ -95,9 +95,10 @@ static int event_restore(struct vcpu *v, u64 event)
 	return kvm_call(v->fd, KVM_SET_VCPU_EVENTS, &events);
 }
 
-static void pages_open(struct agent *a, struct vcpu *v, const struct agent_tables *t, u32 n)
+static void pages_open(struct agent *a, struct vcpu *v, const struct agent_tables *t, u32 first,
+		       u32 end)
 {
-	for (u32 i = 0; i < n && i < AGENT_TABLES; i++) {
+	for (u32 i = first; i < end && i < AGENT_TABLES; i++) {
 		u64 page = t->gpa[i] & ~(SLOTS_PAGE - 1);
 		bool watched = a->slots.armed && slots_watched(&a->slots, page, page + SLOTS_PAGE);
 
@@ -112,19 +113,39 @@ static void pages_open(struct agent *a, struct vcpu *v, const struct agent_table
 	}
 }
 
+/* Whether the address is one of a watched page; t->gpa[0] is physical then. */
+static bool linear_watched(struct agent *a, struct vcpu *v, struct agent_tables *t)
+{
+	struct kvm_translation tr = {.linear_address = t->gpa[0]};
+	u64 page;
+
+	if (kvm_call(v->fd, KVM_TRANSLATE, &tr) || !tr.valid)
+		return false;
+	t->gpa[0] = tr.physical_address;
+	page = t->gpa[0] & ~(SLOTS_PAGE - 1);
+	return a->slots.armed && slots_watched(&a->slots, page, page + SLOTS_PAGE);
+}
+
 bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t)
 {
 	u32 n = __atomic_load_n(&t->n, __ATOMIC_ACQUIRE);
-	bool again = t->walk && t->again;
+	u32 first = 0;
+	bool again;
 
 	pthread_mutex_lock(&a->lock);
-	pages_open(a, v, t, n);
+	/* A fault like any other, that KVM has dealt with. */
+	if (t->linear && !linear_watched(a, v, t)) {
+		t->walk = 0;
+		first = 1;
+	}
+	again = t->walk && t->again;
+	pages_open(a, v, t, first, n);
 	/* It cannot be put right: the guest is lost to nothing that we can still mend. */
 	if (again &&
 	    (finish(v) || registers_restore(v, t) || (t->event && event_restore(v, t->event))))
 		agent_disarm(a, WHY_PAGE_TABLE, true);
 	pthread_mutex_unlock(&a->lock);
-	t->walk = t->again = 0;
+	t->walk = t->again = t->linear = 0;
 	t->event = 0;
 	__atomic_store_n(&t->n, 0, __ATOMIC_RELEASE);
 	return again;
