@@ -19,6 +19,7 @@ from live import (BUILD, OK, Qmp, SLOW, TOP, Tap, VMBLAME, back_end, expect, inf
 DOC = os.path.join(TOP, "docs/observability.md")
 RESULTS = os.path.join(BUILD, "observability")
 COLUMNS = ["6.18 pvm", "6.1 svm npt=1", "6.12 svm npt=1", "6.12 svm npt=0"]
+RING = 4096  # entries
 PVM, NPT, SHADOW = "pvm", "svm npt=1", "svm npt=0"
 
 with open(os.path.join(TOP, "tests/guests/tally_layout.h"), encoding="ascii") as layout:
@@ -152,6 +153,12 @@ def dirtied(kind):
     return rule
 
 
+def pushed(facts):
+    """By the ring: all of the pages, again after each time that QEMU empties it."""
+    return [(facts.fired("mmu__dirty_ring"), len(facts.events("dirty", via="ring"))),
+            (len(facts.pages("dirty", "DIRTY")), DID["DIRTY_PAGES"])]
+
+
 def touched(kind):
     def rule(facts):
         return [(len(facts.pages(kind, "DIRTY")), DID["DIRTY_PAGES"])]
@@ -218,7 +225,9 @@ RULES = {
                                               "": (LEAST, some("mmu__zap_page"))}),
     "mmu__dirty_log": ("{DIRTY_PAGES} pages dirtied in one epoch",
                        {PVM: (LACKS, "no fentry, no kprobes"), "": (EXACT, dirtied("dirty"))}),
-    "mmu__dirty_ring": ("no dirty ring", {"": (NEVER, "no dirty ring is in use")}),
+    "mmu__dirty_ring": ("{DIRTY_PAGES} pages dirtied, with a dirty ring",
+                        {PVM: (NEVER, "its dirty rings fill and are not emptied"),
+                         "": (LEAST, pushed)}),
     "tables__page_fault": ("no page table in a watched page",
                            {"": (NEVER, "the guest has no page tables")}),
     "tables__shadow_page": ("no page table in a watched page",
@@ -232,12 +241,13 @@ def host():
     return ".".join(platform.release().split(".")[:2]) + " " + back_end()
 
 
-def record():
-    """The guest under all probes; dirty logging is QEMU's own, for one epoch."""
-    trace, sock = tap.path("tally.vmb"), tap.path("qmp")
-    command = [a for a in qemu("tally", "-qmp", f"unix:{sock},server=on,wait=off")
+def record(name, accel, mode, *options):
+    """The guest under probes; dirty logging is QEMU's own, for one epoch."""
+    trace, sock = tap.path(name + ".vmb"), tap.path("qmp")
+    command = [accel if a == "kvm" else a
+               for a in qemu("tally", "-qmp", f"unix:{sock},server=on,wait=off")
                if a != "-no-reboot"]
-    args = record_args(trace, "--with", "mmu", "--watch", ranges("tally")["watched"]) + command
+    args = record_args(trace, *options) + command
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True) as process:
         qmp = Qmp(sock, process)
@@ -247,12 +257,14 @@ def record():
             if "over and over" in line:
                 break
         expect("over and over" in told, told)
-        qmp("calc-dirty-rate", **{"calc-time": 1, "mode": "dirty-bitmap"})
+        qmp("calc-dirty-rate", **{"calc-time": 1, "mode": mode})
         while qmp("query-dirty-rate")["status"] != "measured":
             pass
         more, err = process.communicate("q", timeout=60 * SLOW)
         expect(process.returncode == OK and "tally: done" in more, told + more + err)
-    return Facts(trace)
+    found = Facts(trace)
+    expect(found.info["lost"] == 0, f"{found.info['lost']} lost")
+    return found
 
 
 def compare(facts, name):
@@ -338,20 +350,31 @@ def main():
         merge()
         return
     tap = Tap()
-    facts = None
+    facts, by_ring = None, None
 
     def run_guest():
         nonlocal facts
-        facts = record()
-        expect(facts.info["lost"] == 0, f"{facts.info['lost']} lost")
+        facts = record("tally", "kvm", "dirty-bitmap", "--with", "mmu", "--watch",
+                       ranges("tally")["watched"])
 
-    if tap.attempt("the guest runs with every probe on, and nothing is lost", run_guest):
+    def run_with_ring():
+        nonlocal by_ring
+        by_ring = record("ring", f"kvm,dirty-ring-size={RING}", "dirty-ring", "--with",
+                         "mmu__dirty_ring")
+
+    ran = tap.attempt("the guest runs with every probe on, and nothing is lost", run_guest)
+    if back_end() == PVM:
+        by_ring = facts
+    else:
+        ran &= tap.attempt("it runs with a dirty ring", run_with_ring)
+    if ran:
         cells, known = {}, committed().get(host())
         tap.attempt("there is a rule for every probe", lambda: expect(
             set(facts.probes) == set(RULES), set(facts.probes) ^ set(RULES)))
         for name in RULES:
             if name in facts.probes:
-                tap.attempt(name, lambda n=name: cells.__setitem__(n, compare(facts, n)))
+                held = by_ring if name == "mmu__dirty_ring" else facts
+                tap.attempt(name, lambda n=name, f=held: cells.__setitem__(n, compare(f, n)))
         width = max(map(len, cells), default=0)
         for name, cell in cells.items():
             print(f"# {name:{width}} {facts.fired(name):7} {cell}")

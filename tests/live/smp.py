@@ -19,6 +19,8 @@ COUNTERS = OPS[:5]
 WORD, FLAG = ranges("smp")["word"], ranges("smp")["flag"]
 WORD_GPA = int(WORD.split("+")[0], 0)
 WATCH = ["--watch", WORD, "--watch", FLAG]
+# A hardware breakpoint, but QEMU's SVM loads a guest's DR7 without heeding it (helper_vmrun()): an INT3.
+POINT = sized(1, 0)
 UNFAIR = 4  # in no window is one vCPU this many times slower than the average
 
 tap = Tap()
@@ -322,13 +324,13 @@ def debugger():
         expect(gdb("?")[0] in "TS", "not stopped")
         at = live.word()
         expect(all(live.word() == at for _ in range(20)), "it stores while it is stopped")
-        expect(gdb(f"Z1,{rip:x},1") == "OK", "no hardware breakpoint")
+        expect(gdb(f"Z{POINT},{rip:x},1") == "OK", "no breakpoint")
         for _ in range(5):
             stop = gdb("c")
             expect(stop.startswith("T05thread:"), f"not stopped again: {stop}")
             expect(gdb.rip() == rip, f"stopped at {gdb.rip():#x}, not {rip:#x}")
         at = live.word()
-        expect(gdb(f"z1,{rip:x},1") == "OK", "the breakpoint stays")
+        expect(gdb(f"z{POINT},{rip:x},1") == "OK", "the breakpoint stays")
         thread = stop[len("T05thread:"):].rstrip(";")
         expect(gdb(f"vCont;s:{thread}")[0] in "TS" and gdb.rip() != rip, "no single step")
         expect(live.word() == at + 1, f"one step over the store made {at} {live.word()}")
@@ -354,7 +356,7 @@ def two_guests():
         two.end()
 
 
-million, big = sized(10**6, 2000), {}
+million, big = sized(10**6, 3000), {}
 
 
 def lock_inc(vcpus):
