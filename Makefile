@@ -3,7 +3,8 @@
 #	make		build/vmblame, the agent beside it
 #	make demo	record a failing boot and name the writer
 #	make check	every test that this machine can run, the live ones on a nested host, too
-#	make check-vm	every live test on every nested host (tests/vm); MATRIX=all: check and these
+#			MATRIX=hosts: on every nested host (tests/vm); MATRIX=all: all of them there
+#	make check-vm	every live test on every nested host
 #	make bench	the figures, as ratios, into build/bench.txt
 #	make fuzz	fuzz the reader for FUZZ_SECONDS
 #	make deps	install what is missing (Debian, Ubuntu)
