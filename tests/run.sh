@@ -6,32 +6,21 @@
 # what the last line says). What else it prints is shown only when something failed. A program that
 # fails without saying so counts as one failure.
 #
-# TEST_TIMEOUT: seconds that a program has. TEST_HANGS: how many of them, all in all, are run again when
-# that was not enough, on hosts where guests hang by themselves (tests/vm/README.md); they are named.
+# TEST_TIMEOUT: seconds that a program has.
 #
 #	tests/run.sh PROGRAM...		the last line is: N passed, N failed, N skipped
 set -u
 
 export CMOCKA_MESSAGE_OUTPUT=TAP
 TEST_TIMEOUT=${TEST_TIMEOUT:-1500}
-hangs=${TEST_HANGS:-0}
 passed=0 failed=0 skipped=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # A test that hangs is a failure, not a CI that hangs.
-attempt() {
-	timeout -k 10 "$TEST_TIMEOUT" "$1" >"$log" 2>&1 </dev/null
-	status=$?
-}
 for program in "$@"; do
 	start=$(date +%s)
-	attempt "$program"
-	if [ $status -eq 124 ] && [ "$hangs" -gt 0 ]; then
-		hangs=$((hangs - 1))
-		echo "$program: not done after $TEST_TIMEOUT s; it is run again"
-		tail -n 5 "$log"
-		attempt "$program"
-	fi
+	timeout -k 10 "$TEST_TIMEOUT" "$program" >"$log" 2>&1 </dev/null
+	status=$?
 	if [ $status -eq 77 ]; then
 		echo "# not applicable: $program: $(tail -n 1 "$log")" >>"$log"
 		status=0

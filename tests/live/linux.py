@@ -85,7 +85,7 @@ class Boot:
         args = ["qemu-system-x86_64", "-accel", "kvm", "-nodefaults", "-display", "none", "-m",
                 "256", "-smp", str(vcpus), "-no-reboot", "-no-shutdown", "-serial", "stdio",
                 "-kernel", guest_kernel(), "-initrd", initrd, "-append",
-                f"console=ttyS0 quiet nokaslr panic=-1 vmblame.symbols vmblame.last={last}",
+                f"console=ttyS0 quiet nokaslr nohz=off panic=-1 vmblame.symbols vmblame.last={last}",
                 "-qmp", f"unix:{sock},server=on,wait=off"]
         if options is not None:
             args = record_args(self.trace, *options) + args

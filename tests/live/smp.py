@@ -318,7 +318,7 @@ def debugger():
     rip = int(re.search(r"^(\w+) \w smp_rip_inc$", run(["nm", f"{GUESTS}/smp.elf"]).out,
                         re.M).group(1), 16)
     path = tap.path("gdb")
-    with Live("gdb", sized(30000, 1500), more=["-gdb", f"unix:{path},server=on,wait=off"]) as live:
+    with Live("gdb", sized(30000, 4000), more=["-gdb", f"unix:{path},server=on,wait=off"]) as live:
         live.wait_above(sized(2000, 300))
         gdb = Gdb(path)
         expect(gdb("?")[0] in "TS", "not stopped")
