@@ -10,8 +10,8 @@
  * (emulator_read_write_onepage(), arch/x86/kvm/x86.c). Such an instruction has to be run again from
  * its beginning, so the registers are put by.
  *
- * The same befalls the frame of an exception or interrupt: KVM emulates the instruction at which it
- * came, instead.
+ * The same befalls an exception or interrupt whose frame goes to a watched page, or is found by a
+ * walk through one: KVM emulates the instruction at which it came, instead.
  *
  * With shadow paging KVM makes a shadow page for each of the guest's tables before it uses it; and
  * a fault tells the linear address: where that lies, the agent asks KVM.
@@ -28,8 +28,11 @@
 #define SIGUSR1		10
 #define OPERAND_MEMORY	1 /* OP_MEM, arch/x86/kvm/kvm_emulate.h */
 #define KVM_EXIT_INTR	10
+#define DEBUG_STEPPING	2 /* KVM_GUESTDBG_SINGLESTEP */
+#define RFLAGS_TF	(1ull << 8)
 
 struct vmcb_save_area___tables {
+	struct vmcb_seg___vb cs, ss;
 	u64 rflags;
 } __attribute__((preserve_access_index));
 
@@ -101,6 +104,7 @@ static __always_inline struct agent_tables *tell_table(struct thread *th, u64 gp
 static __always_inline void keep_registers(struct thread *th, struct agent_tables *t)
 {
 	struct kvm_vcpu *vcpu = (void *)th->vcpu;
+	struct vmcb___tables *vmcb;
 
 	/* On VMX some of them are not known yet. */
 	if (backend != BACKEND_SVM)
@@ -108,7 +112,14 @@ static __always_inline void keep_registers(struct thread *th, struct agent_table
 	bpf_probe_read_kernel(t->regs, sizeof(t->regs),
 			      __builtin_preserve_access_index(&vcpu->arch.regs));
 	t->rip = KVM_READ(kvm_vcpu, th->vcpu, arch.regs[REG_RIP]);
-	t->rflags = BPF_CORE_READ((struct vcpu_svm___tables *)vcpu, vmcb, save.rflags);
+	vmcb = BPF_CORE_READ((struct vcpu_svm___tables *)vcpu, vmcb);
+	t->rflags = BPF_CORE_READ(vmcb, save.rflags);
+	if (BPF_CORE_READ(vcpu, guest_debug) & DEBUG_STEPPING) /* it is KVM's, then */
+		t->rflags &= ~RFLAGS_TF;
+	bpf_probe_read_kernel(&t->cs, sizeof(t->cs),
+			      __builtin_preserve_access_index(&vmcb->save.cs));
+	bpf_probe_read_kernel(&t->ss, sizeof(t->ss),
+			      __builtin_preserve_access_index(&vmcb->save.ss));
 	t->walk = 1;
 }
 
@@ -125,11 +136,10 @@ int BPF_PROG(tables__page_fault_tp, u64 vcpu, u64 addr, u64 error)
 	linear = !maps_directly(vcpu);
 	if (!linear && !in_watch(addr, addr + 8))
 		return 0;
-	if (!fault_is_walk(error)) {
-		event = backend == BACKEND_SVM ? event_in_delivery((void *)vcpu) : 0;
-		if (!event)
-			return 0;
-	}
+	if (backend == BACKEND_SVM)
+		event = event_in_delivery((void *)vcpu);
+	if (!event && !fault_is_walk(error))
+		return 0;
 	th = thread_get_vcpu();
 	if (!th)
 		return 0;
@@ -139,7 +149,7 @@ int BPF_PROG(tables__page_fault_tp, u64 vcpu, u64 addr, u64 error)
 		return 0;
 	keep_registers(th, t);
 	t->event = event;
-	t->again = event != 0;
+	t->again = DELIVERY_KIND(event) == DELIVERY_EXCEPTION;
 	t->linear = linear;
 	return 0;
 }
@@ -188,8 +198,10 @@ static __always_inline bool tables_settle(struct thread *th, u32 reason, u64 gpa
 
 	if (!d || !d->tables.walk)
 		return false;
-	if (d->tables.event)
+	if (d->tables.again)
 		return true;
+	if (d->tables.linear) /* told so, KVM mistakes nothing for an operand */
+		return false;
 	if (reason == KVM_EXIT_MMIO && gpa >> 12 == d->tables.gpa[0] >> 12)
 		d->tables.again = 1;
 	else if (reason == KVM_EXIT_INTR && operand_mistaken(th, &d->tables))

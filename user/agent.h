@@ -107,6 +107,13 @@ struct agent_stepped {
 	u8 bytes[96];
 };
 
+/* A segment register as in AMD's VMCB (manual 24593, appendix B). */
+struct agent_segment {
+	u16 selector, attributes;
+	u32 limit;
+	u64 base;
+};
+
 /*
  * Watched pages that turned out to hold page tables: the BPF program files them here and sends the
  * vCPU out of KVM_RUN by SIGUSR1; the agent opens them and sets n, walk and again to 0. With `walk`
@@ -123,7 +130,8 @@ struct agent_tables {
 	u64 gpa[AGENT_TABLES];
 	u64 rip, rflags;
 	u64 regs[16]; /* in the order of their numbers in instructions */
-	u64 event;    /* it was no walk but the delivery of this: DELIVERY_*; else 0 */
+	struct agent_segment cs, ss;
+	u64 event; /* that was being delivered: DELIVERY_*; else 0 */
 };
 
 /* An exception or interrupt whose frame did not find its way into a watched page. */

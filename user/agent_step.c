@@ -4,6 +4,7 @@
 
 #include "agent_insn.h"
 #include "agent_sys.h"
+#include "agent_tables.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -230,11 +231,12 @@ static u64 int_handler(struct agent *a, const struct step *st)
 /* Runs one instruction, or up to `stop` where that is not 0. 0, or 1 when the VMM steps too and is
  * to know; RAN_ON when it ended elsewhere, after who knows what, with an exit for the VMM; -EAGAIN
  * when KVM still cannot; else -errno. */
-static int run_one(struct vcpu *v, u64 stop)
+static int run_one(struct agent *a, struct vcpu *v, u64 stop)
 {
 	struct kvm_guest_debug debug = v->debug;
 	u64 until_ns = sys_now_ns() + STEP_WAIT_NS;
 	u8 kicked = 0;
+	bool again;
 	int ret;
 
 	debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_BLOCKIRQ;
@@ -255,12 +257,14 @@ static int run_one(struct vcpu *v, u64 stop)
 	do {
 		kicked |= __atomic_exchange_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 		ret = kvm_call(v->fd, KVM_RUN, NULL);
-	} while ((ret == -EINTR || ret == -EAGAIN) && sys_now_ns() < until_ns);
+		/* On its way it may come to page tables that are watched, too. */
+		again = tables_look(a, v);
+	} while ((again || ret == -EINTR || ret == -EAGAIN) && sys_now_ns() < until_ns);
 	kvm_call(v->fd, KVM_SET_GUEST_DEBUG, &v->debug);
 	if (kicked)
 		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	if (ret)
-		return ret;
+	if (ret || again)
+		return ret ? ret : -ETIMEDOUT;
 	if (v->run->exit_reason == KVM_EXIT_DEBUG)
 		return v->debug.control & KVM_GUESTDBG_SINGLESTEP ? 1 : 0;
 	return v->run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? -EAGAIN : RAN_ON;
@@ -285,7 +289,7 @@ static int run_opened(struct agent *a, struct step *st)
 	ret = slots_lift(&a->slots, from, end, true);
 	stop = int_handler(a, st);
 	if (!ret)
-		ret = run_one(st->v, stop);
+		ret = run_one(a, st->v, stop);
 	slots_lift(&a->slots, from, end, false);
 	/* The handler of a fault may have stored there, too: whose bytes they are is not known. An
 	 * emulated processor does not heed the breakpoint at INT's handler; its frame is told. */

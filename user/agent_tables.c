@@ -6,6 +6,7 @@
 #include "agent_sys.h"
 
 #define EFER_LMA       (1ull << 10)
+#define RFLAGS_IF      (1ull << 9)
 #define ENTRY_PRESENT  1u
 #define ENTRY_WRITABLE 2u
 #define ENTRY_ACCESSED 0x20u
@@ -45,6 +46,55 @@ static int finish(struct vcpu *v)
 	return ret == -EINTR ? 0 : ret ? ret : -EBUSY;
 }
 
+static bool segment_restore(struct kvm_segment *s, const struct agent_segment *to)
+{
+	const u16 bits = to->attributes;
+	const struct kvm_segment was = {
+		.base = to->base,
+		.limit = to->limit,
+		.selector = to->selector,
+		.type = bits & 15,
+		.s = bits >> 4 & 1,
+		.dpl = bits >> 5 & 3,
+		.present = bits >> 7 & 1,
+		.avl = bits >> 8 & 1,
+		.l = bits >> 9 & 1,
+		.db = bits >> 10 & 1,
+		.g = bits >> 11 & 1,
+	};
+
+	if (s->selector == was.selector && s->base == was.base && s->dpl == was.dpl)
+		return false;
+	*s = was;
+	return true;
+}
+
+/* Of what KVM emulates, SYSCALL and far transfers change them. */
+static int segments_restore(struct vcpu *v, const struct agent_tables *t)
+{
+	struct kvm_sregs sregs;
+	int err = kvm_call(v->fd, KVM_GET_SREGS, &sregs);
+	bool other;
+
+	if (err)
+		return err;
+	other = segment_restore(&sregs.cs, &t->cs);
+	other |= segment_restore(&sregs.ss, &t->ss);
+	return other ? kvm_call(v->fd, KVM_SET_SREGS, &sregs) : 0;
+}
+
+/* HLT may have been emulated: it has not happened, or what it waits for is here. */
+static int wake(struct vcpu *v)
+{
+	struct kvm_mp_state mp;
+	int err = kvm_call(v->fd, KVM_GET_MP_STATE, &mp);
+
+	if (err || mp.mp_state != KVM_MP_STATE_HALTED)
+		return err;
+	mp.mp_state = KVM_MP_STATE_RUNNABLE;
+	return kvm_call(v->fd, KVM_SET_MP_STATE, &mp);
+}
+
 static int registers_restore(struct vcpu *v, const struct agent_tables *t)
 {
 	struct kvm_regs regs = {
@@ -68,7 +118,11 @@ static int registers_restore(struct vcpu *v, const struct agent_tables *t)
 		.rflags = t->rflags,
 	};
 
-	return kvm_call(v->fd, KVM_SET_REGS, &regs);
+	int err = segments_restore(v, t);
+
+	if (!err)
+		err = wake(v);
+	return err ? err : kvm_call(v->fd, KVM_SET_REGS, &regs);
 }
 
 /* As it was when its delivery faulted; what KVM emulated since may have made other ones. */
@@ -93,6 +147,27 @@ static int event_restore(struct vcpu *v, u64 event)
 		events.interrupt.nr = DELIVERY_VECTOR(event);
 	events.nmi.injected = kind == DELIVERY_NMI;
 	return kvm_call(v->fd, KVM_SET_VCPU_EVENTS, &events);
+}
+
+/*
+ * An interrupt comes as well behind the instruction that KVM emulated in its place, whose stores
+ * are done, as before it; unless that left interrupts off or held up (CLI, POPF, SYSCALL, MOV SS).
+ * Such a one stores nothing: it is undone.
+ */
+static int interrupt_settle(struct vcpu *v, const struct agent_tables *t)
+{
+	struct kvm_vcpu_events events;
+	struct kvm_regs regs;
+	int err = kvm_call(v->fd, KVM_GET_REGS, &regs);
+
+	if (!err)
+		err = kvm_call(v->fd, KVM_GET_VCPU_EVENTS, &events);
+	if (err)
+		return err;
+	if ((regs.rflags & RFLAGS_IF && !events.interrupt.shadow) || regs.rip == t->rip)
+		return wake(v);
+	err = registers_restore(v, t);
+	return err ? err : event_restore(v, t->event);
 }
 
 static void pages_open(struct agent *a, struct vcpu *v, const struct agent_tables *t, u32 first,
@@ -126,27 +201,53 @@ static bool linear_watched(struct agent *a, struct vcpu *v, struct agent_tables 
 	return a->slots.armed && slots_watched(&a->slots, page, page + SLOTS_PAGE);
 }
 
-bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t)
+static bool open_locked(struct agent *a, struct vcpu *v, struct agent_tables *t)
 {
 	u32 n = __atomic_load_n(&t->n, __ATOMIC_ACQUIRE);
 	u32 first = 0;
 	bool again;
+	int err = 0;
 
-	pthread_mutex_lock(&a->lock);
 	/* A fault like any other, that KVM has dealt with. */
 	if (t->linear && !linear_watched(a, v, t)) {
 		t->walk = 0;
 		first = 1;
 	}
+	/* What KVM cannot emulate has not happened, nor been seen. */
+	if (t->event && v->run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
+		t->again = 1;
 	again = t->walk && t->again;
 	pages_open(a, v, t, first, n);
-	/* It cannot be put right: the guest is lost to nothing that we can still mend. */
-	if (again &&
-	    (finish(v) || registers_restore(v, t) || (t->event && event_restore(v, t->event))))
+	if (again) {
+		err = finish(v);
+		err = err ? err : registers_restore(v, t);
+		err = err || !t->event ? err : event_restore(v, t->event);
+	} else if (t->walk && DELIVERY_KIND(t->event) == DELIVERY_INTERRUPT) {
+		err = interrupt_settle(v, t);
+	}
+	if (err) /* the guest is lost to nothing that we can still mend */
 		agent_disarm(a, WHY_PAGE_TABLE, true);
-	pthread_mutex_unlock(&a->lock);
 	t->walk = t->again = t->linear = 0;
 	t->event = 0;
 	__atomic_store_n(&t->n, 0, __ATOMIC_RELEASE);
 	return again;
+}
+
+bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t)
+{
+	bool again;
+
+	pthread_mutex_lock(&a->lock);
+	again = open_locked(a, v, t);
+	pthread_mutex_unlock(&a->lock);
+	return again;
+}
+
+bool tables_look(struct agent *a, struct vcpu *v)
+{
+	struct agent_dropped *d =
+		a->link.dropped && v->id < AGENT_VCPUS ? &a->link.dropped[v->id] : NULL;
+
+	return d && __atomic_load_n(&d->tables.n, __ATOMIC_ACQUIRE) &&
+	       open_locked(a, v, &d->tables);
 }

@@ -11,5 +11,7 @@
 /* By the vCPU's thread, without a->lock, after a KVM_RUN during which the BPF program filed pages.
  * True: what KVM_RUN came back with is void, enter again. */
 bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t);
+/* The same with a->lock held, and for any vCPU: false when nothing was filed. */
+bool tables_look(struct agent *a, struct vcpu *v);
 
 #endif
