@@ -28,6 +28,8 @@ static const struct enum_name hows[] = {ENUM_PROBE_HOW(NAME_ROW){0, NULL}};
 static const char *error_text(int err)
 {
 	switch (err) {
+	case 0:
+		return "not tried, for want of a VMM";
 	case ENOENT:
 	case ESRCH:
 		return "there is none";

@@ -15,7 +15,11 @@ modes() {
 		grep -q '^mode *pages *no' "$tmp/out"
 }
 check "check: which modes there are" modes
-no_vmm() { run 1 "$VMBLAME" check --vmm no-such-vmm && grep -q '^vmm *no-such-vmm *no' "$tmp/out"; }
+no_vmm() {
+	run 1 "$VMBLAME" check --vmm no-such-vmm && grep -q '^vmm *no-such-vmm *no' "$tmp/out" &&
+		grep -q 'uprobe virtqueue_pop: not tried, for want of a VMM; ' "$tmp/out" &&
+		! grep -q Success "$tmp/out"
+}
 check "check --vmm that does not exist: exit 1" no_vmm
 again() { "$VMBLAME" check >"$tmp/once" && "$VMBLAME" check >"$tmp/twice" && cmp "$tmp/once" "$tmp/twice"; }
 check "check changes nothing: twice the same" again
