@@ -169,6 +169,14 @@ $(G)/tables.elf: $(guest_base64) $(G)/obj64/tables.o tests/guests/guest.ld
 $(G)/tables.img: $(G)/tables.bin tests/guests/guests.mk
 	$(guest_image)
 
+# frames: interrupts on stacks that are watched.
+guests: $(G)/frames.img $(G)/frames.addr
+addr_frames := stacks FRAMES_GPA +FRAMES_BYTES\n
+$(G)/frames.elf: $(guest_base32) $(addprefix $(G)/obj32/,frames.o frames_ops.o) tests/guests/guest.ld
+	$(guest_link) -m elf_i386
+$(G)/frames.img: $(G)/frames.bin tests/guests/guests.mk
+	$(guest_image)
+
 # tally: each thing that a probe may tell of, a known number of times.
 guests: $(G)/tally.img $(G)/tally.addr
 addr_tally := watched WATCHED_GPA +4096\n

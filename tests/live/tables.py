@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Page tables in watched pages: each is opened the moment it is used, the instruction that used it
-does what it would have done, and the answers say why nothing is known of the page any more."""
+"""Page tables in watched pages, and interrupts' frames: each page is opened the moment it is used, the
+instruction at hand does what it would have done, and the answers say why nothing is known of the page
+any more."""
 import os
 
 from live import OK, Tap, expect, info, qemu, ranges, record, rows, run, who
 
 TABLES, MAPPED, PAGE, OPS = 0x1800000, 0x1900000, 4096, 16
+FRAMES = 64
 ENTERED = any(os.path.isdir("/sys/module/" + name) for name in ("kvm_amd", "kvm_intel"))
 
 tap = Tap()
@@ -35,6 +37,18 @@ def entries():
     expect(found == want, f"{found} is not {want}")
 
 
+def frames():
+    """An interrupt's frame that goes to a watched page: what KVM emulates meanwhile is neither lost
+    nor done twice, nothing comes where interrupts are off; each page is opened."""
+    done = record(trace, "frames", "--watch", ranges("frames")["stacks"])
+    expect(done.status == OK and "frames: all good" in done.out, done.out + done.err)
+    changes = info(trace)["changes"]
+    pages = sum(row["count"] for row in changes if row["what"] == "pages opened")
+    expect(pages == FRAMES, changes)
+    for row in who(trace, ranges("frames")["stacks"]):
+        expect((row["verdict"], row.get("why")) == ("UNKNOWN", "emulation"), row)
+
+
 def opened():
     for row in who(trace, WATCH[1]):
         expect((row["verdict"], row.get("why")) == ("UNKNOWN", "page-table"), row)
@@ -47,6 +61,8 @@ tap.attempt("it does the same with them in watched pages", recorded)
 tap.attempt("the ledger holds the stores to the tables, and no other", entries)
 if ENTERED:
     tap.attempt("each table is opened and answered UNKNOWN page-table", opened)
+    tap.attempt("interrupts' frames in watched pages: nothing lost, nothing done twice", frames)
 else:
     tap.not_applicable("each table is opened", "KVM's back end here emulates the guest")
+    tap.not_applicable("interrupts' frames", "KVM writes them itself there, and loses them")
 tap.end()
