@@ -16,7 +16,7 @@
 #include "../formats/event.h"
 
 #define AGENT_ENV      "VMBLAME_AGENT"
-#define AGENT_VERSION  2
+#define AGENT_VERSION  3
 #define AGENT_RANGES   64
 #define AGENT_STALL_NS 3000000000ull
 #define AGENT_VCPUS    256

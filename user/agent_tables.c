@@ -154,7 +154,7 @@ static int event_restore(struct vcpu *v, u64 event)
  * are done, as before it; unless that left interrupts off or held up (CLI, POPF, SYSCALL, MOV SS).
  * Such a one stores nothing: it is undone.
  */
-static int interrupt_settle(struct vcpu *v, const struct agent_tables *t)
+static int event_settle(struct vcpu *v, const struct agent_tables *t)
 {
 	struct kvm_vcpu_events events;
 	struct kvm_regs regs;
@@ -164,7 +164,8 @@ static int interrupt_settle(struct vcpu *v, const struct agent_tables *t)
 		err = kvm_call(v->fd, KVM_GET_VCPU_EVENTS, &events);
 	if (err)
 		return err;
-	if ((regs.rflags & RFLAGS_IF && !events.interrupt.shadow) || regs.rip == t->rip)
+	if ((regs.rflags & RFLAGS_IF && !events.interrupt.shadow) || regs.rip == t->rip ||
+	    DELIVERY_KIND(t->event) == DELIVERY_NMI)
 		return wake(v);
 	err = registers_restore(v, t);
 	return err ? err : event_restore(v, t->event);
@@ -222,8 +223,8 @@ static bool open_locked(struct agent *a, struct vcpu *v, struct agent_tables *t)
 		err = finish(v);
 		err = err ? err : registers_restore(v, t);
 		err = err || !t->event ? err : event_restore(v, t->event);
-	} else if (t->walk && DELIVERY_KIND(t->event) == DELIVERY_INTERRUPT) {
-		err = interrupt_settle(v, t);
+	} else if (t->walk && t->event) {
+		err = event_settle(v, t);
 	}
 	if (err) /* the guest is lost to nothing that we can still mend */
 		agent_disarm(a, WHY_PAGE_TABLE, true);
