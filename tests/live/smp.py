@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 
-from live import (GUESTS, OK, Qmp, SLOW, Tap, VMBLAME, back_end, expect, info, qemu, ranges,
+from live import (GUESTS, NESTED, OK, Qmp, SLOW, Tap, VMBLAME, back_end, expect, info, qemu, ranges,
                   record_args, run, sized)
 
 # tests/guests/smp_layout.h
@@ -19,8 +19,6 @@ COUNTERS = OPS[:5]
 WORD, FLAG = ranges("smp")["word"], ranges("smp")["flag"]
 WORD_GPA = int(WORD.split("+")[0], 0)
 WATCH = ["--watch", WORD, "--watch", FLAG]
-# A hardware breakpoint, but QEMU's SVM loads a guest's DR7 without heeding it (helper_vmrun()): an INT3.
-POINT = sized(1, 0)
 UNFAIR = 4  # in no window is one vCPU this many times slower than the average
 
 tap = Tap()
@@ -274,7 +272,7 @@ def stop_and_cont():
 
 def system_reset():
     with Live("reset", sized(30000, 1500), reboots=True) as live:
-        live.wait_above(sized(2000, 300))
+        live.wait_above(2000)
         live.qmp("system_reset")
         live.qmp.wait("RESET")
         live.end()
@@ -318,19 +316,19 @@ def debugger():
     rip = int(re.search(r"^(\w+) \w smp_rip_inc$", run(["nm", f"{GUESTS}/smp.elf"]).out,
                         re.M).group(1), 16)
     path = tap.path("gdb")
-    with Live("gdb", sized(30000, 4000), more=["-gdb", f"unix:{path},server=on,wait=off"]) as live:
-        live.wait_above(sized(2000, 300))
+    with Live("gdb", 30000, more=["-gdb", f"unix:{path},server=on,wait=off"]) as live:
+        live.wait_above(2000)
         gdb = Gdb(path)
         expect(gdb("?")[0] in "TS", "not stopped")
         at = live.word()
         expect(all(live.word() == at for _ in range(20)), "it stores while it is stopped")
-        expect(gdb(f"Z{POINT},{rip:x},1") == "OK", "no breakpoint")
+        expect(gdb(f"Z1,{rip:x},1") == "OK", "no breakpoint")
         for _ in range(5):
             stop = gdb("c")
             expect(stop.startswith("T05thread:"), f"not stopped again: {stop}")
             expect(gdb.rip() == rip, f"stopped at {gdb.rip():#x}, not {rip:#x}")
         at = live.word()
-        expect(gdb(f"z{POINT},{rip:x},1") == "OK", "the breakpoint stays")
+        expect(gdb(f"z1,{rip:x},1") == "OK", "the breakpoint stays")
         thread = stop[len("T05thread:"):].rstrip(";")
         expect(gdb(f"vCont;s:{thread}")[0] in "TS" and gdb.rip() != rip, "no single step")
         expect(live.word() == at + 1, f"one step over the store made {at} {live.word()}")
@@ -377,7 +375,11 @@ tap.attempt("one vCPU at work, one put to sleep, two never woken", exact, "parke
             ("inc", "cmpxchg"), sized(20000, 800), 1, 4, 1)
 tap.attempt("QMP stop and cont in the middle of it", stop_and_cont)
 tap.attempt("system_reset in the middle of it", system_reset)
-tap.attempt("a debugger in the middle of it", debugger)
+if NESTED:
+    tap.not_applicable("a debugger in the middle of it", "QEMU's SVM heeds no DR7 of a guest's "
+                       "(helper_vmrun()), nor traps its INT3 (raise_interrupt2())")
+else:
+    tap.attempt("a debugger in the middle of it", debugger)
 tap.attempt("--racy marks the order", racy)
 tap.attempt("two guests at once", two_guests)
 tap.end()
