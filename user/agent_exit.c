@@ -167,6 +167,17 @@ static bool looked(struct agent *a, struct vcpu *v)
 	return again;
 }
 
+/* True when the guest can go on: what KVM_RUN came back with is void. */
+static bool tables_done(struct agent *a, struct vcpu *v, struct agent_tables *t)
+{
+	bool again;
+
+	pthread_mutex_lock(&a->lock);
+	again = tables_open(a, v, t);
+	pthread_mutex_unlock(&a->lock);
+	return again;
+}
+
 /* An access that a filter stopped: ours is carried out here, one of the VMM's is the VMM's, or a
  * #GP where the VMM did not ask to be told. */
 static bool msr_stopped(struct agent *a, struct vcpu *v, bool write)
@@ -192,13 +203,13 @@ bool agent_exit(struct agent *a, struct vcpu *v, int ret, bool *storing)
 {
 	struct agent_dropped *dropped = a->link.dropped;
 	struct kvm_run *run = v->run;
+	struct agent_tables *tables;
 
 	if (dropped && v->id < AGENT_VCPUS &&
 	    __builtin_expect(__atomic_load_n(&dropped[v->id].n, __ATOMIC_ACQUIRE), 0))
 		dropped_replay(a, &dropped[v->id]);
-	if (dropped && v->id < AGENT_VCPUS &&
-	    __builtin_expect(__atomic_load_n(&dropped[v->id].tables.n, __ATOMIC_ACQUIRE), 0) &&
-	    tables_open(a, v, &dropped[v->id].tables))
+	tables = tables_filed(a, v);
+	if (tables && tables_done(a, v, tables))
 		return true;
 	if (__builtin_expect(ret, 0))
 		return __atomic_load_n(&v->looks, __ATOMIC_SEQ_CST) && looked(a, v);

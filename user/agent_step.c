@@ -235,6 +235,7 @@ static int run_one(struct agent *a, struct vcpu *v, u64 stop)
 {
 	struct kvm_guest_debug debug = v->debug;
 	u64 until_ns = sys_now_ns() + STEP_WAIT_NS;
+	struct agent_tables *t;
 	u8 kicked = 0;
 	bool again;
 	int ret;
@@ -258,7 +259,8 @@ static int run_one(struct agent *a, struct vcpu *v, u64 stop)
 		kicked |= __atomic_exchange_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 		ret = kvm_call(v->fd, KVM_RUN, NULL);
 		/* On its way it may come to page tables that are watched, too. */
-		again = tables_look(a, v);
+		t = tables_filed(a, v);
+		again = t && tables_open(a, v, t);
 	} while ((again || ret == -EINTR || ret == -EAGAIN) && sys_now_ns() < until_ns);
 	kvm_call(v->fd, KVM_SET_GUEST_DEBUG, &v->debug);
 	if (kicked)

@@ -97,6 +97,7 @@ static int wake(struct vcpu *v)
 
 static int registers_restore(struct vcpu *v, const struct agent_tables *t)
 {
+	int err = segments_restore(v, t);
 	struct kvm_regs regs = {
 		.rax = t->regs[0],
 		.rcx = t->regs[1],
@@ -117,8 +118,6 @@ static int registers_restore(struct vcpu *v, const struct agent_tables *t)
 		.rip = t->rip,
 		.rflags = t->rflags,
 	};
-
-	int err = segments_restore(v, t);
 
 	if (!err)
 		err = wake(v);
@@ -202,7 +201,17 @@ static bool linear_watched(struct agent *a, struct vcpu *v, struct agent_tables 
 	return a->slots.armed && slots_watched(&a->slots, page, page + SLOTS_PAGE);
 }
 
-static bool open_locked(struct agent *a, struct vcpu *v, struct agent_tables *t)
+struct agent_tables *tables_filed(struct agent *a, const struct vcpu *v)
+{
+	struct agent_tables *t;
+
+	if (!a->link.dropped || v->id >= AGENT_VCPUS)
+		return NULL;
+	t = &a->link.dropped[v->id].tables;
+	return __builtin_expect(__atomic_load_n(&t->n, __ATOMIC_ACQUIRE), 0) ? t : NULL;
+}
+
+bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t)
 {
 	u32 n = __atomic_load_n(&t->n, __ATOMIC_ACQUIRE);
 	u32 first = 0;
@@ -232,23 +241,4 @@ static bool open_locked(struct agent *a, struct vcpu *v, struct agent_tables *t)
 	t->event = 0;
 	__atomic_store_n(&t->n, 0, __ATOMIC_RELEASE);
 	return again;
-}
-
-bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t)
-{
-	bool again;
-
-	pthread_mutex_lock(&a->lock);
-	again = open_locked(a, v, t);
-	pthread_mutex_unlock(&a->lock);
-	return again;
-}
-
-bool tables_look(struct agent *a, struct vcpu *v)
-{
-	struct agent_dropped *d =
-		a->link.dropped && v->id < AGENT_VCPUS ? &a->link.dropped[v->id] : NULL;
-
-	return d && __atomic_load_n(&d->tables.n, __ATOMIC_ACQUIRE) &&
-	       open_locked(a, v, &d->tables);
 }

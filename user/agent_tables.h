@@ -8,10 +8,11 @@
 
 #include "agent_state.h"
 
-/* By the vCPU's thread, without a->lock, after a KVM_RUN during which the BPF program filed pages.
- * True: what KVM_RUN came back with is void, enter again. */
+/* What the BPF program filed during a KVM_RUN of this vCPU; NULL: nothing. */
+struct agent_tables *tables_filed(struct agent *a, const struct vcpu *v);
+
+/* Deals with it: by the vCPU's thread, with a->lock, straight after that KVM_RUN. True: what
+ * KVM_RUN came back with is void, enter again. */
 bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t);
-/* The same with a->lock held, and for any vCPU: false when nothing was filed. */
-bool tables_look(struct agent *a, struct vcpu *v);
 
 #endif
