@@ -54,16 +54,16 @@ unsigned guest_main(void)
 
 	serial_text("vmblame test guest: frames\n");
 	timer_start();
-	for (u32 i = 0; i < FRAMES_PAGES; i++) {
+	for (u32 page = 0; page < FRAMES_BYTES; page += FRAMES_PAGE) {
 		u32 count;
 
 		frames_counted = frames_failed = frames_came = frames_off = 0;
-		count = frames_wait(FRAMES_GPA + (i + 1) * (FRAMES_BYTES / FRAMES_PAGES));
+		count = frames_wait(FRAMES_GPA + page + FRAMES_PAGE);
 		if (count == frames_counted && !frames_failed && !frames_off)
 			continue;
 		good = false;
-		serial_text("frames: page ");
-		serial_dec(i);
+		serial_text("frames: page 0x");
+		serial_hex(FRAMES_GPA + page, 8);
 		serial_text(" counted ");
 		serial_dec(count);
 		serial_text(" and in memory ");

@@ -23,8 +23,11 @@ frames_wait:
 	incl	frames_failed	/* done already: it was done twice */
 3:	incl	%ebx
 	.endr
-	cli
+	.rept	4
+	jmp	4f
+4:	cli
 	sti
+	.endr
 	cmpl	$0, frames_came
 	je	1b
 	cli
