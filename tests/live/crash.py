@@ -82,7 +82,7 @@ def killed(number, after, results):
 def kill_recorders():
     """Two at a time; the moment is drawn over the whole life of the guest."""
     draw = random.Random(SEED)
-    moments = [(n, draw.uniform(0.0, 4.0 * sized(1, 3))) for n in range(KILLS)]
+    moments = [(n, draw.uniform(0.0, 4.0)) for n in range(KILLS)]
     results, lock = [], threading.Lock()
 
     def worker():

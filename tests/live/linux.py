@@ -68,9 +68,11 @@ class Said:
         return (self.symbols[name] - KERNEL_BASE) // PAGE * PAGE
 
     def initrd(self):
-        """The first pages of it: the kernel fills what it frees, eight bytes at a time, and on an
-        emulated processor all of it would take longer than its watchdog bears."""
-        first = int(self.rest["initrd"].split()[0], 16) // PAGE * PAGE
+        """Pages from its middle: the kernel fills what it frees, eight bytes at a time, and on an
+        emulated processor all of it would take longer than its watchdog bears. What is freed first
+        or last is soon a stack, of which a trapped tick never comes to the end there."""
+        begin, end = (int(address, 16) for address in self.rest["initrd"].split())
+        first = (begin + end) // 2 // PAGE * PAGE
         return first, first + INITRD_PAGES * PAGE
 
 
@@ -254,7 +256,7 @@ def hardest(plain, vcpus):
 
 
 def initrd_watched(plain, vcpus):
-    """The initrd: unpacked, then freed and used for whatever the kernel likes."""
+    """The initrd: unpacked, then freed, which fills it, and used for whatever the kernel likes."""
     gpa, end = plain.said.initrd()
     boots = []
 
