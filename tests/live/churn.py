@@ -15,7 +15,7 @@ tap = Tap()
 MADE = os.path.join(BUILD, "tests", "live")
 # By four at once; LOADS=5 makes it 200 times, which takes some eight minutes: the kernel waits for a
 # grace period at the end of each uprobe. A nested host patches its text by emulation, 8 s each time.
-JOBS, ATTACHES = sized((4, 10), (1, 6))
+JOBS, ATTACHES = sized((4, 10), (1, 4))
 LOADS = int(os.environ.get("LOADS", "1"))
 TIMES = JOBS * LOADS * ATTACHES
 RSS_SLACK_KB = 2048
