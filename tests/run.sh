@@ -15,12 +15,18 @@ export CMOCKA_MESSAGE_OUTPUT=TAP
 TEST_TIMEOUT=${TEST_TIMEOUT:-1500}
 passed=0 failed=0 skipped=0
 log=$(mktemp)
+child=
 trap 'rm -f "$log"' EXIT
+# timeout passes it on to all that the program started.
+trap '[ -z "$child" ] || { kill "$child" && wait "$child"; }; exit 143' HUP INT TERM
 # A test that hangs is a failure, not a CI that hangs.
 for program in "$@"; do
 	start=$(date +%s)
-	timeout -k 10 "$TEST_TIMEOUT" "$program" >"$log" 2>&1 </dev/null
+	timeout -k 10 "$TEST_TIMEOUT" "$program" >"$log" 2>&1 </dev/null &
+	child=$!
+	wait "$child"
 	status=$?
+	child=
 	if [ $status -eq 77 ]; then
 		echo "# not applicable: $program: $(tail -n 1 "$log")" >>"$log"
 		status=0
