@@ -12,6 +12,7 @@ HOST=${VMBLAME_HOST-}
 export NO_COLOR=1
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/vmblame-test.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 143' HUP TERM
 test_number=0
 test_failed=0
 

@@ -14,7 +14,8 @@ from live import (BUILD, GUESTS, OK, SLOW, VMBLAME, Tap, back_end, expect, info,
 tap = Tap()
 MADE = os.path.join(BUILD, "tests", "live")
 # By four at once; LOADS=5 makes it 200 times, which takes some eight minutes: the kernel waits for a
-# grace period at the end of each uprobe. A nested host patches its text by emulation, 8 s each time.
+# grace period at the end of each uprobe. A nested host, which patches its text by emulation, takes as long for one
+# as this machine for four.
 JOBS, ATTACHES = sized((4, 10), (1, 4))
 LOADS = int(os.environ.get("LOADS", "1"))
 TIMES = JOBS * LOADS * ATTACHES

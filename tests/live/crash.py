@@ -93,7 +93,7 @@ def kill_recorders():
                 number, after = moments.pop()
             killed(number, after, results)
 
-    threads = [threading.Thread(target=worker) for _ in range(2)]
+    threads = [threading.Thread(target=worker, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

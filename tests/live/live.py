@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the live tests share: TAP lines, running guests under the recorder, asking the trace."""
+import atexit
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -41,7 +43,9 @@ class Tap:
     def __init__(self):
         self.number = 0
         self.failed = False
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         self.tmp = tempfile.mkdtemp(prefix="vmblame-live.")
+        atexit.register(shutil.rmtree, self.tmp, ignore_errors=True)
         lacks = self.lacks()
         if lacks:
             self.not_applicable("everything", "needs " + lacks)
@@ -87,7 +91,6 @@ class Tap:
         return os.path.join(self.tmp, name)
 
     def end(self):
-        shutil.rmtree(self.tmp, ignore_errors=True)
         print(f"1..{self.number}", flush=True)
         sys.exit(self.failed)
 
