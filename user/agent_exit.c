@@ -201,13 +201,12 @@ static bool msr_stopped(struct agent *a, struct vcpu *v, bool write)
 
 bool agent_exit(struct agent *a, struct vcpu *v, int ret, bool *storing)
 {
-	struct agent_dropped *dropped = a->link.dropped;
+	struct agent_dropped *dropped = agent_dropped_of(a, v);
 	struct kvm_run *run = v->run;
 	struct agent_tables *tables;
 
-	if (dropped && v->id < AGENT_VCPUS &&
-	    __builtin_expect(__atomic_load_n(&dropped[v->id].n, __ATOMIC_ACQUIRE), 0))
-		dropped_replay(a, &dropped[v->id]);
+	if (dropped && __builtin_expect(__atomic_load_n(&dropped->n, __ATOMIC_ACQUIRE), 0))
+		dropped_replay(a, dropped);
 	tables = tables_filed(a, v);
 	if (tables && tables_done(a, v, tables))
 		return true;

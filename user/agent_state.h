@@ -46,6 +46,12 @@ struct agent {
 	u64 broken_told; /* of run.token.broken */
 };
 
+/* What the BPF program files for this vCPU; NULL: nobody does. */
+static inline struct agent_dropped *agent_dropped_of(const struct agent *a, const struct vcpu *v)
+{
+	return a->link.dropped && v->id < AGENT_VCPUS ? &a->link.dropped[v->id] : NULL;
+}
+
 /* Sends a message of up to four numbers. */
 void agent_say(struct agent *a, enum agent_type type, u64 n0, u64 n1, u64 n2, u64 n3);
 

@@ -151,7 +151,7 @@ static int event_restore(struct vcpu *v, u64 event)
 /*
  * An interrupt comes as well behind the instruction that KVM emulated in its place, whose stores
  * are done, as before it; unless that left interrupts off or held up (CLI, POPF, SYSCALL, MOV SS).
- * Such a one stores nothing: it is undone.
+ * Such a one stores nothing: it is undone. An NMI comes behind any.
  */
 static int event_settle(struct vcpu *v, const struct agent_tables *t)
 {
@@ -201,14 +201,13 @@ static bool linear_watched(struct agent *a, struct vcpu *v, struct agent_tables 
 	return a->slots.armed && slots_watched(&a->slots, page, page + SLOTS_PAGE);
 }
 
-struct agent_tables *tables_filed(struct agent *a, const struct vcpu *v)
+struct agent_tables *tables_filed(const struct agent *a, const struct vcpu *v)
 {
-	struct agent_tables *t;
+	struct agent_dropped *d = agent_dropped_of(a, v);
 
-	if (!a->link.dropped || v->id >= AGENT_VCPUS)
-		return NULL;
-	t = &a->link.dropped[v->id].tables;
-	return __builtin_expect(__atomic_load_n(&t->n, __ATOMIC_ACQUIRE), 0) ? t : NULL;
+	return d && __builtin_expect(__atomic_load_n(&d->tables.n, __ATOMIC_ACQUIRE), 0)
+		       ? &d->tables
+		       : NULL;
 }
 
 bool tables_open(struct agent *a, struct vcpu *v, struct agent_tables *t)

@@ -9,7 +9,7 @@
 #include "agent_state.h"
 
 /* What the BPF program filed during a KVM_RUN of this vCPU; NULL: nothing. */
-struct agent_tables *tables_filed(struct agent *a, const struct vcpu *v);
+struct agent_tables *tables_filed(const struct agent *a, const struct vcpu *v);
 
 /* Deals with it: by the vCPU's thread, with a->lock, straight after that KVM_RUN. True: what
  * KVM_RUN came back with is void, enter again. */
