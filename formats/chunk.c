@@ -8,7 +8,8 @@
 #include <xxhash.h>
 
 /* Every header ends with the checksum of what comes before it. */
-#define HEAD_SUM(h) XXH64((h), sizeof(*(h)) - sizeof(u64), 0)
+#define SAMPLE_BYTES 8192
+#define HEAD_SUM(h)  XXH64((h), sizeof(*(h)) - sizeof(u64), 0)
 
 void file_head_seal(struct file_head *h)
 {
@@ -68,6 +69,18 @@ bool chunk_body_valid(const struct chunk_head *h, const void *body)
 	return XXH64(body, h->size - sizeof(*h), 0) == h->body_checksum;
 }
 
+/* Whether compressing a large block is worth the time, by some of it: random numbers are not. */
+static bool block_compresses(const struct buf *block, void *scratch, size_t scratch_size,
+			     ZSTD_CCtx *zstd)
+{
+	if (block->len < 8 * SAMPLE_BYTES)
+		return block->len > 0;
+	const size_t got =
+		ZSTD_compressCCtx(zstd, scratch, scratch_size,
+				  block->data + (block->len / 2 & ~(size_t)7), SAMPLE_BYTES, 1);
+	return ZSTD_isError(got) || got < SAMPLE_BYTES - SAMPLE_BYTES / 16;
+}
+
 /* Appends a block to `data`, compressed if that helps, and its sizes to `sizes`. */
 static int block_encode(struct buf *sizes, struct buf *data, const struct buf *block,
 			ZSTD_CCtx *zstd, int level)
@@ -77,7 +90,10 @@ static int block_encode(struct buf *sizes, struct buf *data, const struct buf *b
 
 	if (!buf_reserve(data, bound))
 		return -ENOMEM;
-	if (block->len) {
+	if (!block_compresses(block, data->data + data->len, bound, zstd)) {
+		if (block->len)
+			memcpy(data->data + data->len, block->data, block->len);
+	} else {
 		stored = ZSTD_compressCCtx(zstd, data->data + data->len, bound, block->data,
 					   block->len, level);
 		if (ZSTD_isError(stored))
@@ -184,8 +200,7 @@ int chunk_decode(const struct chunk_head *h, const void *body, struct buf *raw, 
 	}
 	if (sum != h->raw_bytes)
 		return bad(why, "a chunk's raw size is wrong");
-	/* One more byte, so that an empty block has an address too. */
-	if (!buf_reserve(raw, sum + 1)) {
+	if (!buf_reserve(raw, sum + CHUNK_RAW_SLACK)) {
 		raw->failed = false;
 		return -ENOMEM;
 	}

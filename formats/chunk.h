@@ -28,11 +28,14 @@
 
 #define VERSION_MAJOR	 1
 #define VERSION_MINOR	 0
-#define INCOMPAT_KNOWN	 0ull
+#define INCOMPAT_STORES	 1ull /* there may be chunks of stores */
+#define INCOMPAT_KNOWN	 INCOMPAT_STORES
 #define CHUNK_RAW_MAX	 (64u << 20)
 #define CHUNK_PAGES_MAX	 (4u << 20)
 #define CHUNK_SIZE_MAX	 (72u << 20)
 #define CHUNK_BLOCKS_MAX 64
+/* So many bytes behind the blocks may be read: decoders take eight at once. */
+#define CHUNK_RAW_SLACK 8
 
 struct file_head {
 	u8 magic[MAGIC_BYTES];
@@ -48,7 +51,7 @@ struct file_head {
 };
 _Static_assert(sizeof(struct file_head) == 72, "file header");
 
-enum chunk_type { CHUNK_EVENTS = 1, CHUNK_META, CHUNK_INDEX };
+enum chunk_type { CHUNK_EVENTS = 1, CHUNK_META, CHUNK_INDEX, CHUNK_STORES };
 
 struct chunk_head {
 	u8 magic[MAGIC_BYTES];
@@ -56,9 +59,9 @@ struct chunk_head {
 	u32 size;      /* with this header */
 	u32 raw_bytes; /* sum of the blocks' raw sizes */
 	u32 pages_bytes;
-	u32 events; /* events; of a meta chunk keys; of an index chunk rows */
+	u32 events; /* events or stores; of a meta chunk keys; of an index chunk rows */
 	u8 type;    /* enum chunk_type; others are stepped over */
-	u8 stream;  /* enum stream, 0 unless CHUNK_EVENTS */
+	u8 stream;  /* enum stream, 0 unless CHUNK_EVENTS or CHUNK_STORES */
 	u16 reserved16;
 	u32 reserved32;
 	u64 seq_min, seq_max; /* first and last, 0 unless CHUNK_EVENTS, as all that follow */
@@ -68,6 +71,12 @@ struct chunk_head {
 	u64 checksum;	   /* the same of the bytes of this header before it */
 };
 _Static_assert(sizeof(struct chunk_head) == 96, "chunk header");
+
+/* Stores have a type of chunk of their own; the events of the other streams share one. */
+static inline bool chunk_stream_valid(u8 type, u8 stream)
+{
+	return stream < STREAM_MAX && (type == CHUNK_STORES) == (stream == STREAM_STORES);
+}
 
 /* A row of an index chunk; its page set follows it. Names as above. */
 struct index_row {

@@ -11,6 +11,7 @@
 #include "desc.h"
 #include "probe.h"
 #include "reader_file.h"
+#include "stores.h"
 
 struct lane {
 	unsigned stream;
@@ -20,6 +21,14 @@ struct lane {
 	u64 key;      /* sequence number of the next event, or a bound for it */
 	u32 left;     /* events of the loaded chunk not yet given */
 	struct decoded events;
+	struct picked
+		*picked; /* of the stores stream, in place of `events`: those that are wanted */
+	u32 npicked, picked_max;
+};
+
+struct picked {
+	u64 seq;
+	struct event_store ev;
 };
 
 struct cursor {
@@ -31,7 +40,9 @@ struct cursor {
 	struct lane lanes[STREAM_MAX];
 	struct lane *given; /* whose event the caller holds */
 	struct decoder *decoder;
-	struct probe *probe; /* when paged */
+	struct stores_decoder *stores; /* when that stream is wanted */
+	struct stores batch;	       /* in bulk: the next stores */
+	struct probe *probe;	       /* when paged */
 	ZSTD_DCtx *zstd;
 	struct buf chunk;
 	void *scratch;
@@ -71,7 +82,9 @@ static bool lane_seek(struct cursor *c, struct lane *l)
 
 static u32 lane_index(const struct cursor *c, const struct lane *l)
 {
-	return c->spec.backward ? l->left - 1 : l->events.n - l->left;
+	const u32 n = l->stream == STREAM_STORES ? l->npicked : l->events.n;
+
+	return c->spec.backward ? l->left - 1 : n - l->left;
 }
 
 static bool event_wanted(const struct cursor *c, const struct lane *l, const struct event *ev)
@@ -91,6 +104,13 @@ static bool event_wanted(const struct cursor *c, const struct lane *l, const str
 /* Moves over events that are not wanted; sets the key. False when the chunk is used up. */
 static bool lane_skip(const struct cursor *c, struct lane *l)
 {
+	if (l->stream == STREAM_STORES && c->spec.bulk)
+		return l->left;
+	if (l->stream == STREAM_STORES) {
+		if (l->left)
+			l->key = l->picked[lane_index(c, l)].seq;
+		return l->left;
+	}
 	for (; l->left; l->left--) {
 		const u32 i = lane_index(c, l);
 
@@ -136,6 +156,78 @@ static int chunk_events(struct cursor *c, struct lane *l, const struct chunk_hea
 	return err;
 }
 
+static bool picked_add(struct lane *l, const struct stores *s, const struct store *v)
+{
+	const struct store_site *site = &s->sites[v->site];
+
+	if (l->npicked == l->picked_max) {
+		const u32 max = l->picked_max ? 2 * l->picked_max : 1024;
+		struct picked *more = realloc(l->picked, max * sizeof(*more));
+
+		if (!more)
+			return false;
+		l->picked = more;
+		l->picked_max = max;
+	}
+	struct picked *p = &l->picked[l->npicked++];
+	*p = (struct picked){
+		.seq = s->seq + (u64)(v - s->v),
+		.ev =
+			{
+				.h =
+					{
+						.t_ns = s->t_ns,
+						.tid = s->tid,
+						.kind = EVENT_store,
+						.vcpu = s->vcpu,
+						.boot = BOOT_UNKNOWN,
+					},
+				.gpa = v->gpa,
+				.gva = v->gva,
+				.pc = site->pc,
+				.smm = v->smm,
+				.part = site->part,
+				.len = v->size,
+			},
+	};
+	store_le(p->ev.bytes, v->value, 8);
+	return true;
+}
+
+/* The stores of a chunk that are wanted. */
+static int chunk_stores(struct cursor *c, struct lane *l, const struct chunk_head *h,
+			const char **why)
+{
+	struct span blocks[STORES_BLOCKS];
+	struct stores s;
+	int ret;
+
+	l->npicked = 0;
+	if (c->paged) {
+		ret = chunk_decode(h, c->chunk.data, &l->events.raw, blocks, STORES_BLOCKS,
+				   1ull << STORES_LINES, c->zstd, why);
+		if (ret || !stores_lines_touch(chunk_pages(h, c->chunk.data), blocks[STORES_LINES],
+					       c->spec.gpa, c->spec.gpa_end))
+			return ret;
+	}
+	ret = chunk_decode(h, c->chunk.data, &l->events.raw, blocks, STORES_BLOCKS,
+			   CHUNK_ALL_BLOCKS, c->zstd, why);
+	if (!ret)
+		ret = stores_begin(c->stores, h, blocks, why);
+	if (ret || c->spec.bulk)
+		return ret;
+	while ((ret = stores_next(c->stores, &s, why)) > 0) {
+		if (s.t_ns < c->spec.t_min || (c->spec.t_max && s.t_ns > c->spec.t_max))
+			continue;
+		for (const struct store *v = s.v; v < s.v + s.n; v++)
+			if ((!c->paged ||
+			     (v->gpa < c->spec.gpa_end && v->gpa + (v->size - 1) >= c->spec.gpa)) &&
+			    !picked_add(l, &s, v))
+				return -ENOMEM;
+	}
+	return ret;
+}
+
 /* Reads and decodes the lane's chunk. CURSOR_MORE when it could. */
 static enum cursor_status lane_load(struct cursor *c, struct lane *l)
 {
@@ -149,14 +241,22 @@ static enum cursor_status lane_load(struct cursor *c, struct lane *l)
 	c->nread++;
 	if (!info->damaged)
 		err = reader_chunk(c->r, info->off, info->size, &c->chunk, &h, &why);
-	if (!err && (h.type != CHUNK_EVENTS || h.stream != info->stream)) {
+	if (!err && (!chunk_stream_valid(h.type, h.stream) || h.stream != info->stream)) {
 		why = "a chunk is not as the index says";
 		err = -EBADMSG;
 	}
 	if (!err)
-		err = chunk_events(c, l, &h, &why);
+		err = l->stream == STREAM_STORES ? chunk_stores(c, l, &h, &why)
+						 : chunk_events(c, l, &h, &why);
+	if (!err && l->stream == STREAM_STORES && c->spec.bulk) {
+		err = stores_next(c->stores, &c->batch, &why);
+		l->left = err > 0;
+		l->key = c->batch.seq;
+		if (err >= 0)
+			return CURSOR_MORE;
+	}
 	if (!err) {
-		l->left = l->events.n;
+		l->left = l->stream == STREAM_STORES ? l->npicked : l->events.n;
 		return CURSOR_MORE;
 	}
 	if (err == -EBADMSG || err == -ENODATA) {
@@ -182,7 +282,7 @@ int cursor_open(struct cursor **out, struct reader *r, const struct cursor_spec 
 	c->zstd = ZSTD_createDCtx();
 	c->scratch = calloc(1, event_size_max());
 	if (!c->zstd || !c->scratch || decoder_open(&c->decoder) ||
-	    (c->paged && probe_open(&c->probe))) {
+	    stores_decoder_open(&c->stores) || (c->paged && probe_open(&c->probe))) {
 		cursor_close(c);
 		return -ENOMEM;
 	}
@@ -192,6 +292,8 @@ int cursor_open(struct cursor **out, struct reader *r, const struct cursor_spec 
 		l->stream = s;
 		l->next = spec->backward ? r->info.nchunks : 0;
 		l->wanted = !spec->streams || spec->streams >> s & 1;
+		if (s == STREAM_STORES)
+			l->wanted = l->wanted && c->kinds[EVENT_store];
 		if (l->wanted)
 			lane_seek(c, l);
 	}
@@ -229,13 +331,41 @@ static enum cursor_status cursor_end(struct cursor *c)
 	return CURSOR_END;
 }
 
+/* The next stores of a chunk that is being given in bulk. */
+static enum cursor_status lane_batch(struct cursor *c, struct lane *l)
+{
+	const char *why = NULL;
+	const int more = stores_next(c->stores, &c->batch, &why);
+
+	c->given = NULL;
+	l->left = more > 0;
+	l->key = c->batch.seq;
+	if (more > 0)
+		return CURSOR_MORE;
+	if (more < 0)
+		cursor_complain(c, c->r->chunks[l->chunk].off, why);
+	lane_seek(c, l);
+	return more < 0 ? CURSOR_CORRUPT : CURSOR_MORE;
+}
+
+const struct stores *cursor_stores(const struct cursor *c)
+{
+	return &c->batch;
+}
+
 enum cursor_status cursor_next(struct cursor *c, const struct event **ev, u64 *seq)
 {
 	struct lane *l = c->given;
 
 	/* The event that was given last is done with only now. */
-	if (l && !lane_skip(c, l))
+	if (l && l->stream == STREAM_STORES && c->spec.bulk) {
+		const enum cursor_status status = lane_batch(c, l);
+
+		if (status != CURSOR_MORE)
+			return status;
+	} else if (l && !lane_skip(c, l)) {
 		lane_seek(c, l);
+	}
 	c->given = NULL;
 	while (!c->ended && (l = lane_first(c))) {
 		if (!l->loaded) {
@@ -249,7 +379,13 @@ enum cursor_status cursor_next(struct cursor *c, const struct event **ev, u64 *s
 				lane_seek(c, l);
 			continue;
 		}
-		*ev = decoded_event(&l->events, lane_index(c, l), c->scratch);
+		if (l->stream == STREAM_STORES && c->spec.bulk) {
+			c->given = l;
+			return CURSOR_STORES;
+		}
+		*ev = l->stream == STREAM_STORES
+			      ? &l->picked[lane_index(c, l)].ev.h
+			      : decoded_event(&l->events, lane_index(c, l), c->scratch);
 		*seq = l->key;
 		l->left--;
 		c->given = l;
@@ -272,8 +408,11 @@ void cursor_close(struct cursor *c)
 {
 	if (!c)
 		return;
-	for (unsigned s = 0; s < STREAM_MAX; s++)
+	for (unsigned s = 0; s < STREAM_MAX; s++) {
 		decoded_free(&c->lanes[s].events);
+		free(c->lanes[s].picked);
+	}
+	stores_decoder_close(c->stores);
 	decoder_close(c->decoder);
 	probe_close(c->probe);
 	ZSTD_freeDCtx(c->zstd);

@@ -98,6 +98,10 @@ bool event_range(const struct event *ev, u64 *gpa, u64 *end)
 		*gpa = ((const struct event_mmio *)ev)->gpa;
 		len = ((const struct event_mmio *)ev)->len;
 		break;
+	case EVENT_store:
+		*gpa = ((const struct event_store *)ev)->gpa;
+		len = ((const struct event_store *)ev)->len;
+		break;
 	case EVENT_vq_sg:
 		*gpa = ((const struct event_vq_sg *)ev)->gpa;
 		len = ((const struct event_vq_sg *)ev)->len;
@@ -105,6 +109,10 @@ bool event_range(const struct event *ev, u64 *gpa, u64 *end)
 	case EVENT_content:
 		*gpa = ((const struct event_content *)ev)->gpa;
 		len = ((const struct event_content *)ev)->len;
+		break;
+	case EVENT_unseen:
+		*gpa = ((const struct event_unseen *)ev)->gpa;
+		len = ((const struct event_unseen *)ev)->len;
 		break;
 	default:
 		return false;

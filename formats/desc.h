@@ -64,8 +64,8 @@ extern const unsigned event_header_nfields;
 /* NULL when the kind is not known to this version. */
 const struct event_desc *event_desc(unsigned kind);
 
-/* Range of guest-physical addresses whose content the event tells of: mmio, vq_sg, content.
- * False for the other kinds. Half-open; never wraps (clipped at 2^64-1). */
+/* Range of guest-physical addresses whose content the event tells of: mmio, store, vq_sg, content,
+ * unseen. False for the other kinds. Half-open; never wraps (clipped at 2^64-1). */
 bool event_range(const struct event *ev, u64 *gpa, u64 *end);
 
 /* Name of a value of an enumeration, or NULL. */

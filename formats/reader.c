@@ -251,9 +251,9 @@ static int row_add(struct reader *r, const struct index_row *row, struct span pa
 
 	if (row->type == CHUNK_META)
 		return reader_metas(r, row->off, row->size);
-	if (row->type != CHUNK_EVENTS)
+	if (row->type != CHUNK_EVENTS && row->type != CHUNK_STORES)
 		return 0; /* of a later version */
-	if (row->stream >= STREAM_MAX)
+	if (!chunk_stream_valid(row->type, row->stream))
 		return reader_unknown_stream(r, row->off);
 	return reader_add(r, &info, pages);
 }

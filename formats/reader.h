@@ -62,6 +62,7 @@ enum cursor_status {
 	CURSOR_TRUNCATED, /* no more: the file is cut here; told once, before CURSOR_END */
 	CURSOR_CORRUPT,	  /* a chunk was damaged and skipped; the cursor goes on */
 	CURSOR_IO,	  /* read error; the cursor is at its end */
+	CURSOR_STORES,	  /* see cursor_spec.bulk */
 };
 
 struct cursor_spec {
@@ -72,6 +73,9 @@ struct cursor_spec {
 	u64 t_min, t_max;  /* ns, inclusive; t_max 0: no end */
 	bool backward;	   /* newest first */
 	const bool *kinds; /* EVENT_MAX entries, true for those wanted; NULL: all */
+	bool bulk; /* forward only: stores come as many as follow one another, with the status
+		    * CURSOR_STORES, by cursor_stores(); all of a chunk that is read do,
+		    * whatever page or time was asked for */
 };
 
 struct cursor;
@@ -80,6 +84,9 @@ struct cursor;
 int cursor_open(struct cursor **out, struct reader *r, const struct cursor_spec *spec);
 /* *ev lives until the next call; *seq is its number in the trace, from 1. */
 enum cursor_status cursor_next(struct cursor *c, const struct event **ev, u64 *seq);
+struct stores;
+/* After CURSOR_STORES; they live until the next call. */
+const struct stores *cursor_stores(const struct cursor *c);
 /* Chunks that were decoded so far: what a test of the page index looks at. */
 u64 cursor_chunks_read(const struct cursor *c);
 /* For CURSOR_CORRUPT and CURSOR_IO: file, offset, reason. */

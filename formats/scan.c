@@ -74,9 +74,9 @@ static int chunk_found(struct reader *r, const struct chunk_head *h, bool damage
 
 	if (h->type == CHUNK_META && !damaged)
 		return reader_metas(r, h->off, h->size);
-	if (h->type != CHUNK_EVENTS)
+	if (h->type != CHUNK_EVENTS && h->type != CHUNK_STORES)
 		return 0;
-	if (h->stream >= STREAM_MAX)
+	if (!chunk_stream_valid(h->type, h->stream))
 		return reader_unknown_stream(r, h->off);
 	return reader_add(r, &info, damaged ? span_of("", 0) : chunk_pages(h, r->chunk.data));
 }

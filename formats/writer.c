@@ -20,6 +20,8 @@
 #define META_BYTES	     (64u << 10)
 #define META_VALUE_MAX	     (1u << 20)
 #define META_KEY_MAX	     255u
+/* Stores come by the hundred million, and another level gains them little. */
+#define STORES_LEVEL 1
 
 struct open_chunk {
 	struct encoder *encoder;
@@ -35,6 +37,8 @@ struct writer {
 	u64 seq; /* of the last event */
 	ZSTD_CCtx *zstd;
 	struct open_chunk open[STREAM_MAX];
+	struct stores_encoder *stores;
+	bool may_store; /* the file's header says so */
 	struct buf metas;
 	u32 nmetas;
 	struct buf rows; /* of the index */
@@ -71,6 +75,7 @@ static void writer_free(struct writer *w)
 		encoder_close(w->open[i].encoder);
 		pages_close(w->open[i].pages);
 	}
+	stores_encoder_close(w->stores);
 	buf_free(&w->metas);
 	buf_free(&w->rows);
 	buf_free(&w->out);
@@ -88,6 +93,7 @@ int writer_open(struct writer **out, int fd, const struct writer_opts *opts)
 		return -ENOMEM;
 	}
 	w->fd = fd;
+	w->may_store = opts->stores;
 	w->level = opts->level ? opts->level : 3;
 	w->chunk_events = opts->chunk_events ? opts->chunk_events : CHUNK_EVENTS_DEFAULT;
 	if (w->chunk_events > DECODE_EVENTS)
@@ -98,6 +104,7 @@ int writer_open(struct writer **out, int fd, const struct writer_opts *opts)
 		.version_minor = VERSION_MINOR,
 		.start_mono_ns = opts->start_mono_ns,
 		.start_real_ns = opts->start_real_ns,
+		.incompat = opts->stores ? INCOMPAT_STORES : 0,
 	};
 
 	if (!w->zstd || getrandom(head.uuid, sizeof(head.uuid), 0) != sizeof(head.uuid)) {
@@ -121,9 +128,11 @@ int writer_open(struct writer **out, int fd, const struct writer_opts *opts)
 static int chunk_write(struct writer *w, struct chunk_head *h, const struct buf *pages,
 		       const struct buf *const *blocks, unsigned nblocks)
 {
+	const int level = h->type == CHUNK_STORES ? STORES_LEVEL : w->level;
+
 	h->off = w->stats.bytes;
 	w->out.len = 0;
-	w->err = chunk_encode(&w->out, h, pages, blocks, nblocks, w->zstd, w->level);
+	w->err = chunk_encode(&w->out, h, pages, blocks, nblocks, w->zstd, level);
 	if (w->err)
 		return w->err;
 	if (file_write(w, w->out.data, w->out.len))
@@ -174,6 +183,24 @@ static int stream_seal(struct writer *w, unsigned stream)
 	return w->err;
 }
 
+static int stores_seal_chunk(struct writer *w)
+{
+	const struct buf *blocks[STORES_BLOCKS];
+	struct chunk_head head = {0};
+	struct buf pages = {0};
+
+	if (w->err || !w->stores || !stores_count(w->stores))
+		return w->err;
+	if (metas_seal(w))
+		return w->err;
+	w->err = stores_seal(w->stores, &head, &pages, blocks);
+	if (!w->err)
+		chunk_write(w, &head, &pages, blocks, STORES_BLOCKS);
+	stores_reset(w->stores);
+	buf_free(&pages);
+	return w->err;
+}
+
 static int stream_open(struct open_chunk *c)
 {
 	const int err = encoder_open(&c->encoder);
@@ -203,7 +230,7 @@ int writer_put(struct writer *w, const struct event *ev, u64 *seq)
 
 	if (w->err)
 		return w->err;
-	if (!desc)
+	if (!desc || desc->stream == STREAM_STORES)
 		return -EINVAL;
 	struct open_chunk *c = &w->open[desc->stream];
 
@@ -234,6 +261,34 @@ int writer_put(struct writer *w, const struct event *ev, u64 *seq)
 	return 0;
 }
 
+struct stores_encoder *writer_stores(struct writer *w)
+{
+	if (!w->may_store || (!w->stores && stores_encoder_open(&w->stores)))
+		return NULL;
+	return w->stores;
+}
+
+int writer_put_stores(struct writer *w, unsigned lane, const struct store_raw *stores, size_t n)
+{
+	while (n && !w->err) {
+		const long got =
+			w->stores ? stores_put(w->stores, lane, stores, n, w->seq + 1) : -EINVAL;
+
+		if (got == -EINVAL)
+			return -EINVAL;
+		if (got < 0)
+			return w->err = (int)got;
+		w->seq += (u64)got;
+		w->stats.events += (u64)got;
+		w->stats.kinds[EVENT_store] += (u64)got;
+		stores += got;
+		n -= (size_t)got;
+		if (stores_full(w->stores))
+			stores_seal_chunk(w);
+	}
+	return w->err;
+}
+
 int writer_meta(struct writer *w, const char *key, const char *value)
 {
 	const size_t key_len = strlen(key), value_len = strlen(value);
@@ -255,7 +310,7 @@ int writer_seal(struct writer *w)
 	metas_seal(w);
 	for (unsigned i = 0; i < STREAM_MAX; i++)
 		stream_seal(w, i);
-	return w->err;
+	return stores_seal_chunk(w);
 }
 
 const struct writer_stats *writer_stats(const struct writer *w)

@@ -10,7 +10,7 @@
 #ifndef VMBLAME_WRITER_H
 #define VMBLAME_WRITER_H
 
-#include "event.h"
+#include "stores.h"
 
 struct writer;
 
@@ -19,6 +19,7 @@ struct writer_opts {
 	u64 start_real_ns; /* CLOCK_REALTIME at the same moment */
 	u32 chunk_events;  /* events in a chunk at most; 0: 65536 */
 	int level;	   /* zstd level; 0: 3 */
+	bool stores;	   /* there will be stores: a reader must know them */
 };
 
 struct writer_stats {
@@ -33,6 +34,13 @@ int writer_open(struct writer **out, int fd, const struct writer_opts *opts);
 /* Copies the event. ev->t_ns counts from start_mono_ns. -EINVAL for a kind that is not in the table
  * or a count that exceeds its array. *seq (may be NULL) receives the sequence number, from 1. */
 int writer_put(struct writer *w, const struct event *ev, u64 *seq);
+
+/* Stores take a way of their own. This one is told of sites, mappings, times and threads, all of
+ * which hold for what is put next; a time is not less than that of any event put before. NULL
+ * without memory. */
+struct stores_encoder *writer_stores(struct writer *w);
+/* Numbers and writes stores of one lane. 0; -EINVAL for one of an unknown site or page. */
+int writer_put_stores(struct writer *w, unsigned lane, const struct store_raw *stores, size_t n);
 
 /* A fact about the recording; the last value of a key holds. Text, UTF-8, no NUL, at most 1 MiB. */
 int writer_meta(struct writer *w, const char *key, const char *value);

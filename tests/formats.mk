@@ -5,7 +5,7 @@
 format_tests := $(B)/tests/corrupt/test_corrupt tests/golden/run.sh
 format_tests += tests/golden/decoder.sh
 tests/golden/run.sh: $(B)/tests/gen/dump_trace $(B)/tests/gen/gen_events
-tests/golden/decoder.sh: $(B)/tests/gen/gen_synthetic
+tests/golden/decoder.sh: $(B)/tests/gen/gen_synthetic $(B)/tests/gen/gen_golden
 
 $(B)/tests/gen/%: tests/gen/%.c $(B)/libformats.a
 	@mkdir -p $(@D)
@@ -37,7 +37,7 @@ golden-update: $(B)/tests/gen/gen_golden $(B)/tests/gen/dump_trace
 # Seeds: the golden traces with their blocks open to mutation.
 fuzz-corpus: $(B)/tests/gen/gen_corpus
 	@mkdir -p tests/fuzz/corpus
-	for t in tiny stos kinds; do \
+	for t in tiny stos kinds stores; do \
 		$< tests/golden/$$t.vmb tests/fuzz/corpus/$$t-chunks.vmb chunks && \
 		$< tests/golden/$$t.vmb tests/fuzz/corpus/$$t-index.vmb index || exit 1; \
 	done

@@ -58,7 +58,7 @@ newer() {
 	EOF
 }
 if /usr/bin/python3 -c 'import xxhash' 2>/dev/null; then
-	newer "$tmp/newer.vmb" 8 '<H' 2 && newer "$tmp/feature.vmb" 24 '<Q' 1 &&
+	newer "$tmp/newer.vmb" 8 '<H' 2 && newer "$tmp/feature.vmb" 24 '<Q' 2 &&
 		newer "$tmp/minor.vmb" 10 '<H' 99 && newer "$tmp/compat.vmb" 16 '<Q' 1
 	check "a trace from a newer version: it says so" refused_by_all "$tmp/newer.vmb" "newer\|version 2"
 	check "a feature that must not be ignored" refused_by_all "$tmp/feature.vmb" "newer\|feature"

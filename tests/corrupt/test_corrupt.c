@@ -97,12 +97,11 @@ static size_t events_check(const struct reader *r, bool *told)
 	return n;
 }
 
-static void test_cut_everywhere(void **state)
+static void cut_everywhere(const char *name)
 {
 	size_t before = 0;
 
-	(void)state;
-	trace_load("kinds.vmb");
+	trace_load(name);
 	events_load();
 	for (size_t size = 0; size < nbytes; size++) {
 		struct reader *r;
@@ -134,6 +133,13 @@ static void test_cut_everywhere(void **state)
 	events_free();
 }
 
+static void test_cut_everywhere(void **state)
+{
+	(void)state;
+	cut_everywhere("kinds.vmb");
+	cut_everywhere("stores.vmb");
+}
+
 static void flip_everywhere(u8 mask)
 {
 	for (size_t i = 0; i < nbytes; i++) {
@@ -163,6 +169,10 @@ static void test_flip_everywhere(void **state)
 	events_load();
 	flip_everywhere(0xff);
 	flip_everywhere(0x01);
+	events_free();
+	trace_load("stores.vmb");
+	events_load();
+	flip_everywhere(0xff);
 	events_free();
 	trace_load("tiny.vmb");
 	events_load();

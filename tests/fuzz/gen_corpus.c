@@ -12,6 +12,7 @@
 
 #include "formats/chunk.h"
 #include "formats/encode.h"
+#include "formats/stores.h"
 
 static struct buf in, out;
 static ZSTD_DCtx *zstd;
@@ -24,9 +25,11 @@ static void die(const char *what)
 
 static void chunk_unpack(struct chunk_head h, const u8 *body)
 {
-	const unsigned nblocks = h.type == CHUNK_EVENTS ? BLOCKS : 1;
+	const unsigned nblocks = h.type == CHUNK_EVENTS	  ? BLOCKS
+				 : h.type == CHUNK_STORES ? STORES_BLOCKS
+							  : 1;
 	struct buf raw = {0}, made = {0};
-	struct span blocks[BLOCKS];
+	struct span blocks[CHUNK_BLOCKS_MAX];
 	const char *why;
 
 	if (chunk_decode(&h, body, &raw, blocks, nblocks, CHUNK_ALL_BLOCKS, zstd, &why))

@@ -14,19 +14,23 @@ import heapq
 import os
 import sys
 sys.dont_write_bytecode = True
-from decoder_chunks import (CHUNK, EVENTS, INDEX, META, STREAMS, Damage, need, page_runs,
+from decoder_chunks import (CHUNK, EVENTS, INDEX, META, STORES, STREAMS, Damage, need, page_runs,
                             read_facts, read_header, read_index, scan)
 from decoder_events import chunk_events, read_tables
+from decoder_stores import chunk_stores
 
 
 def stream_events(data, chunks, kinds):
     """The events of a stream's chunks; in place of a damaged chunk (its first number, message)."""
-    last = 0
+    last, store = 0, next(number for number, (name, *_) in kinds.items() if name == "store")
     for chunk in chunks:
         try:
             need(chunk.seq_min > last, "chunks of a stream are out of order")
             last = chunk.seq_max
-            yield from chunk_events(data, chunk.off, kinds)
+            if chunk.type == STORES:
+                yield from chunk_stores(data, chunk.off, store)
+            else:
+                yield from chunk_events(data, chunk.off, kinds)
         except Damage as error:
             yield chunk.seq_min, f"offset {chunk.off}: {error}"
 
@@ -68,9 +72,9 @@ def print_events(events, kinds, enums, damage):
 
 def print_chunks(data, chunks):
     for chunk in chunks:
-        what = {EVENTS: "events", META: "meta", INDEX: "index"}.get(chunk.type, "unknown")
-        line = f"{chunk.off} +{chunk.size} {what} {chunk.events}"
-        if chunk.type == EVENTS:
+        what = {EVENTS: "events", META: "meta", INDEX: "index", STORES: "stores"}.get(chunk.type)
+        line = f"{chunk.off} +{chunk.size} {what or 'unknown'} {chunk.events}"
+        if chunk.type in (EVENTS, STORES):
             pages = page_runs(data[chunk.off + CHUNK.size:][:chunk.pages_bytes])
             line += (f" {STREAMS[chunk.stream]} #{chunk.seq_min}..#{chunk.seq_max} {chunk.t_min}.."
                      f"{chunk.t_max} ns, {sum(b - a for a, b in pages)} pages, {chunk.lost} lost")
@@ -114,8 +118,8 @@ def main():
             print_chunks(data, chunks)
             print(*(f"{key} = {value}" for key, value in facts.items()), sep="\n")
             return 1 if damages else 0
-        streams = [[chunk for chunk in chunks if (chunk.type, chunk.stream) == (EVENTS, stream)]
-                   for stream in range(len(STREAMS))]
+        streams = [[chunk for chunk in chunks if chunk.type in (EVENTS, STORES) and
+                    chunk.stream == stream] for stream in range(len(STREAMS))]
         events = heapq.merge(*(stream_events(data, stream, kinds) for stream in streams),
                              key=lambda event: event[0])
         print_events(events, kinds, enums, damage)

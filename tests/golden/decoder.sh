@@ -6,6 +6,7 @@ set -u
 . "$(dirname "$0")/../lib.sh"
 decoder=tests/golden/decoder.py
 synthetic=$B/tests/gen/gen_synthetic
+golden=$B/tests/gen/gen_golden
 kinds=tests/golden/kinds.vmb
 
 /usr/bin/python3 -c 'import xxhash, zstandard' 2>/dev/null || {
@@ -54,6 +55,11 @@ synthetic_is_same() {
 		[ "$(wc -l <"$tmp/two")" -ge 200000 ]
 }
 
+stores_are_same() {
+	"$golden" "$tmp" 50000 && same "$tmp/stores.vmb" &&
+		[ "$(grep -c '"event":"store"' "$tmp/two")" -ge 50000 ]
+}
+
 record_guest() {
 	"$VMBLAME" record -q -o "$tmp/live.vmb" --watch 0x1000000+65536 --watch 0x1234c38+9001 -- \
 		qemu-system-x86_64 -accel kvm -nodefaults -display none -m 64 -no-reboot -serial stdio \
@@ -87,11 +93,20 @@ check "chunks of the document's example" diff "$tmp/chunks" "$tmp/two"
 for bytes in 0 5 71 72 80 168 192 600 1449 1450 2000 4174 4380 4381 4500 4718 4757; do
 	check "two readers: kinds cut at $bytes" cut_is_same $kinds $bytes
 done
+for bytes in 700 1000 1954 1955 2500 3000 4307 4308 4400 4600 4782; do
+	check "two readers: stores cut at $bytes" cut_is_same tests/golden/stores.vmb $bytes
+done
 
 if [ -x "$synthetic" ]; then
 	check "two readers: 200,000 events" synthetic_is_same
 else
 	skip "two readers: 200,000 events" "$synthetic is not built"
+fi
+
+if [ -x "$golden" ]; then
+	check "two readers: 50,000 stores" stores_are_same
+else
+	skip "two readers: 50,000 stores" "$golden is not built"
 fi
 
 if lacks=$(live_lacks); then

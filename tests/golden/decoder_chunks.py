@@ -9,8 +9,10 @@ import zstandard
 FILE_MAGIC = bytes.fromhex("8f564d420d0a1a0a")
 CHUNK_MAGIC = bytes.fromhex("8f6368756e6b0d0a")
 TRAILER_MAGIC = bytes.fromhex("8f696e6465780d0a")
-EVENTS, META, INDEX = 1, 2, 3
-STREAMS = "state", "activity", "content"
+EVENTS, META, INDEX, STORES = 1, 2, 3, 4
+BLOCKS = {EVENTS: 19, META: 1, INDEX: 1, STORES: 13}
+STREAMS = "state", "activity", "content", "stores"
+KNOWN_FEATURES = 1  # chunks of stores
 Chunk = namedtuple("Chunk", "magic off size raw_bytes pages_bytes events type stream zero16 zero32 "
                    "seq_min seq_max t_min t_max lost body_checksum checksum")
 CHUNK = struct.Struct("<8sQIIIIBBHI7Q")
@@ -64,8 +66,9 @@ def chunk_at(data, off):
     good = (head.magic == CHUNK_MAGIC and head.checksum == xxhash.xxh64_intdigest(raw[:-8]) and
             head.off == off and CHUNK.size + head.pages_bytes <= head.size <= 72 << 20 and
             head.raw_bytes <= 64 << 20 and head.pages_bytes <= 4 << 20)
-    if head.type == EVENTS:
-        good = good and head.stream < len(STREAMS) and 1 <= head.events <= 131072
+    if head.type in (EVENTS, STORES):
+        good = good and 1 <= head.events <= 131072 and (
+            head.stream < 3 if head.type == EVENTS else head.stream == 3)
     return head if good else None
 
 
@@ -76,8 +79,8 @@ def chunk_body(data, off):
     body = data[off + CHUNK.size:off + head.size]
     need(xxhash.xxh64_intdigest(body) == head.body_checksum, "a chunk's checksum is wrong")
     pages, body, blocks = body[:head.pages_bytes], Bytes(body[head.pages_bytes:]), []
-    nblocks = body.varint() if head.type in (EVENTS, META, INDEX) else 0
-    need(nblocks == {EVENTS: 19, META: 1, INDEX: 1}.get(head.type, 0), "wrong number of blocks")
+    nblocks = body.varint() if head.type in BLOCKS else 0
+    need(nblocks == BLOCKS.get(head.type, 0), "wrong number of blocks")
     for raw, stored in [(body.varint(), body.varint()) for _ in range(nblocks)]:
         need(stored <= raw <= head.raw_bytes, "a block's size is wrong")
         block = body.take(stored)
@@ -125,7 +128,7 @@ def read_header(data):
     need(major <= 1, "offset 0: made by a newer version")
     need(struct.unpack_from("<Q", data, 64)[0] == xxhash.xxh64_intdigest(data[:64]),
          "offset 0: the header's checksum is wrong")
-    need(incompat == 0, "offset 0: has features that this program does not know")
+    need(incompat & ~KNOWN_FEATURES == 0, "offset 0: has features that this program does not know")
 
 
 def read_index(data):

@@ -219,7 +219,7 @@ def check_summary(head, pages, events):
     need(lost & M64 == head.lost, "lost is wrong")
     touched = sorted((values["gpa"] >> 12, (values["gpa"] + values["len"] - 1 >> 12) + 1)
                      for name, values in events
-                     if name in ("mmio", "vq_sg", "content") and values["len"])
+                     if name in ("mmio", "vq_sg", "content", "unseen") and values["len"])
     runs = []
     for start, end in touched:
         if runs and start <= runs[-1][1]:

@@ -3,7 +3,9 @@
  * Writes the golden traces into a directory. Run by hand only (make golden-update): what old files
  *say must not change, so a difference is a break of the format, not a reason to run this.
  *
- *	gen_golden DIRECTORY
+ *	gen_golden DIRECTORY [STORES]
+ *
+ * With a number only stores.vmb is written, with so many stores: a long one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +18,7 @@
 #include "formats/chunk.h"
 #include "formats/desc.h"
 #include "formats/writer.h"
-#include "tests/unit/random_event.h"
+#include "tests/unit/guest_stores.h"
 
 static void die(const char *what, int err)
 {
@@ -28,7 +30,8 @@ static struct writer *begin(const char *name, u32 chunk_events)
 {
 	const struct writer_opts opts = {.start_mono_ns = 1000000000,
 					 .start_real_ns = 1700000000000000000ull,
-					 .chunk_events = chunk_events};
+					 .chunk_events = chunk_events,
+					 .stores = strcmp(name, "stores.vmb") == 0};
 	const int fd = open(name, O_RDWR | O_CREAT | O_EXCL, 0644);
 	struct writer *w = NULL;
 	const int err = fd < 0 ? -errno : writer_open(&w, fd, &opts);
@@ -235,6 +238,54 @@ static void gen_mmu(void)
 	finish(w, "mmu.vmb");
 }
 
+/* Stores of three vCPUs, and what else there is of RAM, between them. */
+static void gen_stores(u64 stores)
+{
+	static struct guest g = {.seed = 88172645463325252ull, .t_ns = 1000, .burst = 14};
+	static struct guest_burst b;
+	struct writer *w = begin("stores.vmb", 0);
+	struct stores_encoder *e = writer_stores(w);
+	u64 n = 0;
+
+	if (!e)
+		die("stores", -ENOMEM);
+	writer_meta(w, "vm.args", "qemu");
+	for (unsigned i = 0; n < stores; i++) {
+		struct event_mark mark = {.h = {.kind = EVENT_mark, .vcpu = VCPU_NONE},
+					  .name_len = 4,
+					  .name = "mark"};
+		struct event_unseen unseen = {.h = {.kind = EVENT_unseen, .vcpu = VCPU_NONE},
+					      .gpa = 0x1000 * i + 8,
+					      .t0_ns = g.t_ns,
+					      .why = WHY_EMULATOR,
+					      .len = 3,
+					      .data = {1, 2, (u8)i}};
+		struct event_compared compared = {.h = {.kind = EVENT_compared, .vcpu = VCPU_NONE},
+						  .size = 1 << 20,
+						  .t0_ns = g.t_ns,
+						  .differed = 3};
+
+		guest_next(&g, &b);
+		int err = guest_tell(&b, e);
+
+		if (!err)
+			err = writer_put_stores(w, b.lane, b.raw, b.n);
+		if (err)
+			die("stores", err);
+		n += b.n;
+		mark.h.t_ns = unseen.h.t_ns = compared.h.t_ns = g.t_ns;
+		if (i % 4 == 1)
+			put(w, &mark);
+		if (i % 8 == 2) {
+			put(w, &unseen);
+			put(w, &compared);
+		}
+		if (i == 20) /* what follows is in a chunk of its own */
+			writer_seal(w);
+	}
+	finish(w, "stores.vmb");
+}
+
 /* `to` is `from` up to `size` bytes (0: all), then changed at off. */
 static void derive(const char *from, const char *to, size_t size, long off, u8 byte)
 {
@@ -258,14 +309,19 @@ static void derive(const char *from, const char *to, size_t size, long off, u8 b
 
 int main(int argc, char **argv)
 {
-	if (argc != 2 || chdir(argv[1])) {
-		fprintf(stderr, "usage: gen_golden DIRECTORY\n");
+	if (argc < 2 || argc > 3 || chdir(argv[1])) {
+		fprintf(stderr, "usage: gen_golden DIRECTORY [STORES]\n");
 		return 2;
+	}
+	if (argc == 3) {
+		gen_stores(strtoull(argv[2], NULL, 0));
+		return 0;
 	}
 	gen_tiny();
 	gen_stos();
 	gen_kinds();
 	gen_mmu();
+	gen_stores(300);
 	struct stat st;
 
 	if (stat("kinds.vmb", &st))

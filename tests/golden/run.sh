@@ -24,7 +24,9 @@ expect tiny tiny.vmb
 expect stos stos.vmb
 expect kinds kinds.vmb
 expect mmu mmu.vmb
+expect stores stores.vmb
 expect kinds-backward kinds.vmb backward brief
+expect stores-backward stores.vmb backward brief
 expect cut cut.vmb brief
 expect damaged-body damaged-body.vmb brief
 expect damaged-index damaged-index.vmb brief

@@ -14,6 +14,7 @@ union any_event {
 	struct event h;
 	struct event_content content;
 	struct event_mmio mmio;
+	struct event_unseen unseen;
 	u8 bytes[sizeof(struct event_content) + 64];
 };
 

@@ -144,7 +144,10 @@ static void test_file_head(void **state)
 	h.version_minor = 9;
 	file_head_seal(&h);
 	assert_int_equal(file_head_check(&h, &why), 0);
-	h.incompat = 1;
+	h.incompat = INCOMPAT_STORES;
+	file_head_seal(&h);
+	assert_int_equal(file_head_check(&h, &why), 0);
+	h.incompat = INCOMPAT_STORES | 2;
 	file_head_seal(&h);
 	assert_int_equal(file_head_check(&h, &why), -EPROTONOSUPPORT);
 	h.incompat = 0;

@@ -64,7 +64,8 @@ static int setup(void **state)
 	for (size_t i = 0; i < nevents; i++) {
 		unsigned kind = 1 + (unsigned)(random_next(&seed) % (EVENT_MAX - 1));
 
-		if (random_next(&seed) % 2 || (kind == EVENT_content && random_next(&seed) % 4))
+		if (random_next(&seed) % 2 || (kind == EVENT_content && random_next(&seed) % 4) ||
+		    kind == EVENT_store)
 			kind = EVENT_mmio;
 		random_event(&seed, kind, &last[kind]);
 		t_ns += last[kind].h.t_ns % 977;
@@ -252,11 +253,13 @@ static void test_bad_events_refused(void **state)
 	struct writer *w = begin(0);
 	struct event unknown = {.kind = EVENT_MAX};
 	struct event_mmio mmio = {.h.kind = EVENT_mmio, .len = 17};
+	struct event_store store = {.h.kind = EVENT_store, .len = 8};
 	u64 seq;
 
 	(void)state;
 	assert_int_equal(writer_put(w, &unknown, NULL), -EINVAL);
 	assert_int_equal(writer_put(w, &mmio.h, NULL), -EINVAL);
+	assert_int_equal(writer_put(w, &store.h, NULL), -EINVAL); /* has a way of its own */
 	mmio.len = 8;
 	assert_int_equal(writer_put(w, &mmio.h, &seq), 0);
 	assert_int_equal(seq, 1);
