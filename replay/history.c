@@ -279,24 +279,6 @@ static int capture_take(struct player *p, const struct entry *e, u64 gpa, u64 en
 	return 0;
 }
 
-static void write_fill(struct write *w, const struct entry *e)
-{
-	*w = (struct write){.at = e->at, .gpa = e->gpa, .end = e->end};
-	if (e->kind == ENTRY_STORE) {
-		w->origin = ORIGIN_VCPU;
-		w->ev.mmio = *(const struct event_mmio *)e->ev;
-	} else if (e->kind == ENTRY_TRANSFER) {
-		w->origin = ORIGIN_VIRTQUEUE;
-		w->ev.sg = *(const struct event_vq_sg *)e->ev;
-		w->request = (struct request){
-			.at = e->at,
-			.req = e->req,
-			.dev = w->ev.sg.dev,
-			.queue = w->ev.sg.queue,
-		};
-	}
-}
-
 static int queue_take(struct player *p, const struct entry *e, u64 gpa, u64 end)
 {
 	if (p->nqueue == QUEUE_MAX || p->queue_bytes > QUEUE_BYTES) {
@@ -307,8 +289,8 @@ static int queue_take(struct player *p, const struct entry *e, u64 gpa, u64 end)
 			return ret;
 	}
 	struct queued *q = &p->queue[p->nqueue];
-	*q = (struct queued){.is_write = entry_is_write(e), .gpa = gpa, .end = end};
-	write_fill(&q->write, e);
+	*q = (struct queued){
+		.is_write = entry_is_write(e), .write = entry_write(e), .gpa = gpa, .end = end};
 	if (e->bytes || end - gpa <= TRANSFER_MAX) {
 		q->bytes = calloc(end - gpa, 2);
 		if (!q->bytes)
@@ -332,7 +314,7 @@ static int queue_take(struct player *p, const struct entry *e, u64 gpa, u64 end)
 
 static int player_run(struct player *p, char *err, size_t err_size)
 {
-	const struct ledger_spec spec = {p->h->gpa, p->h->end, p->h->limit, false};
+	const struct ledger_spec spec = {p->h->gpa, p->h->end, p->h->limit, MOMENT_START, false};
 	struct ledger *l = NULL;
 	struct entry e;
 	int ret = ledger_open(&l, p->reader, &p->coverage, &spec);

@@ -24,7 +24,7 @@ struct case_file {
 
 static bool kept_is_write(const struct kept *k)
 {
-	return k->kind == ENTRY_STORE || k->kind == ENTRY_TRANSFER;
+	return k->kind == ENTRY_STORE || k->kind == ENTRY_TRANSFER || k->kind == ENTRY_UNSEEN;
 }
 
 static const struct kept *active(const struct piece *p, size_t i)
@@ -41,7 +41,7 @@ static const u8 *slice(const struct piece *p, const struct kept *k)
 /* What a write left in the piece, or NULL when it was not captured. */
 static const u8 *write_bytes(const struct piece *p, const struct kept *w)
 {
-	if (w->kind == ENTRY_STORE)
+	if (w->kind != ENTRY_TRANSFER)
 		return slice(p, w);
 	for (size_t i = 0; i < p->nactive; i++) {
 		const struct kept *k = active(p, i);
@@ -148,6 +148,56 @@ static bool rule_lost(const struct case_file *c, struct answer *a)
 	return true;
 }
 
+static u16 covers_since(const struct case_file *c)
+{
+	u16 covers = 0;
+
+	for (unsigned o = ORIGIN_VCPU; o < ORIGIN_UNSEEN; o++) {
+		const struct horizon h =
+			coverage_horizon(&c->piece->pile->coverage, o, c->piece->gpa, c->limit);
+
+		if (observed_since(&h, c->from))
+			covers |= (u16)(1u << o);
+	}
+	return covers;
+}
+
+/* Whether memory was compared with what was seen since `from`, so that other writers would show. */
+static bool compared_since(const struct piece *p, struct moment from, struct moment limit)
+{
+	const struct comparison *c = state_comparison(p->state, p->gpa, limit);
+
+	if (!c || moment_before(c->at, from))
+		return false;
+	for (size_t i = 0; i < p->pile->nlater; i++)
+		if (p->pile->later[i].gpa < p->end && p->gpa < p->pile->later[i].end)
+			return false;
+	return true;
+}
+
+/* The memory changed, and nothing that was seen changed it. */
+static bool rule_unseen(const struct case_file *c, struct answer *a)
+{
+	const struct write *w = a->write;
+	const char *who = "a device, or the emulator itself";
+
+	if (!w || w->origin != ORIGIN_UNSEEN)
+		return false;
+	if (w->why == WHY_PAGE_TABLE)
+		who = "the walk of a page table that marks what is used";
+	else if (w->why == WHY_EMULATION)
+		who = "the emulator itself, as it delivers an interrupt";
+	a->verdict = VERDICT_UNKNOWN;
+	a->why = w->why;
+	a->covers = covers_since(c);
+	snprintf(a->detail, sizeof(a->detail),
+		 "changed between %llu.%09llu s and %llu.%09llu s by what no instruction's store "
+		 "did: "
+		 "%s",
+		 SECONDS(w->since_ns), SECONDS(w->at.t_ns), who);
+	return true;
+}
+
 /* Without a write, an observation that had a gap tells nothing of the time before it. */
 static bool rule_gap(struct case_file *c, struct answer *a)
 {
@@ -161,6 +211,9 @@ static bool rule_gap(struct case_file *c, struct answer *a)
 		const struct horizon *h = classes[i].h;
 		const bool whole = c->write ? observed_since(h, c->write->at) : h->on && h->first;
 
+		if (!whole && classes[i].origin != ORIGIN_VCPU &&
+		    compared_since(c->piece, c->from, c->limit))
+			continue;
 		if (!whole) {
 			answer_gap(c, a, classes[i].origin, h);
 			return true;
@@ -277,20 +330,6 @@ static bool looked_since(const struct case_file *c, struct moment since)
 	return false;
 }
 
-static u16 covers_since(const struct case_file *c)
-{
-	u16 covers = 0;
-
-	for (unsigned o = ORIGIN_VCPU; o < ORIGIN_UNSEEN; o++) {
-		const struct horizon h =
-			coverage_horizon(&c->piece->pile->coverage, o, c->piece->gpa, c->limit);
-
-		if (observed_since(&h, c->from))
-			covers |= (u16)(1u << o);
-	}
-	return covers;
-}
-
 static void answer_differ(const struct case_file *c, struct answer *a, const struct kept *odd)
 {
 	a->covers = covers_since(c);
@@ -324,7 +363,8 @@ static bool case_judge(struct case_file *c, struct answer *a)
 		a->bytes = write_bytes(p, c->write);
 		a->old = old_bytes(p, c->after);
 	}
-	const bool gap_or_lost = rule_lost(c, a) || rule_vhost(c, a) || rule_gap(c, a);
+	const bool gap_or_lost =
+		rule_lost(c, a) || rule_unseen(c, a) || rule_vhost(c, a) || rule_gap(c, a);
 	c->from = c->write ? c->write->at : c->from;
 	a->covers = covers_since(c);
 	if (gap_or_lost || rule_ring(c, a))
@@ -346,7 +386,9 @@ static bool case_judge(struct case_file *c, struct answer *a)
 		snprintf(a->detail, sizeof(a->detail),
 			 "not written since it has been observed, from %llu.%09llu s on%s",
 			 SECONDS(c->from.t_ns),
-			 looks == LOOKS_AGREE ? "" : "; no later look at the memory confirms it");
+			 looks == LOOKS_AGREE || compared_since(p, c->from, c->limit)
+				 ? ""
+				 : "; no later look at the memory confirms it");
 	}
 	return true;
 }

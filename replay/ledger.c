@@ -10,9 +10,8 @@
 #include "formats/desc.h"
 
 static const bool ledger_kinds[EVENT_MAX] = {
-	[EVENT_mmio] = true,
-	[EVENT_vq_sg] = true,
-	[EVENT_content] = true,
+	[EVENT_mmio] = true,	[EVENT_store] = true,  [EVENT_vq_sg] = true,
+	[EVENT_content] = true, [EVENT_unseen] = true,
 };
 
 struct ledger {
@@ -32,9 +31,10 @@ int ledger_open(struct ledger **out, struct reader *r, const struct coverage *co
 	l->coverage = coverage;
 	l->spec = *spec;
 	const struct cursor_spec cursor_spec = {
-		.streams = 1u << STREAM_ACTIVITY | 1u << STREAM_CONTENT,
+		.streams = 1u << STREAM_ACTIVITY | 1u << STREAM_CONTENT | 1u << STREAM_STORES,
 		.gpa = spec->gpa,
 		.gpa_end = spec->end,
+		.t_min = spec->from.t_ns,
 		.t_max = spec->limit.t_ns ? spec->limit.t_ns : 1,
 		.backward = spec->backward,
 		.kinds = ledger_kinds,
@@ -61,6 +61,25 @@ static bool entry_of(const struct ledger *l, const struct event *ev, u64 seq, st
 			return false;
 		e->kind = ENTRY_STORE;
 		e->bytes = mmio->bytes;
+		break;
+	}
+	case EVENT_store: {
+		const struct event_store *store = (const struct event_store *)ev;
+
+		if (store->len > sizeof(store->bytes))
+			return false;
+		e->kind = ENTRY_STORE;
+		e->bytes = store->bytes;
+		break;
+	}
+	case EVENT_unseen: {
+		const struct event_unseen *unseen = (const struct event_unseen *)ev;
+
+		if (unseen->len > sizeof(unseen->data))
+			return false;
+		e->kind = ENTRY_UNSEEN;
+		e->bytes = unseen->data;
+		e->since_ns = unseen->t0_ns;
 		break;
 	}
 	case EVENT_vq_sg: {
@@ -90,10 +109,59 @@ static bool entry_of(const struct ledger *l, const struct event *ev, u64 seq, st
 		return false;
 	if (e->gpa >= l->spec.end || e->end <= l->spec.gpa)
 		return false;
-	if (!moment_before(e->at, l->spec.limit))
+	if (!moment_before(e->at, l->spec.limit) || moment_before(e->at, l->spec.from))
 		return false;
 	return e->kind != ENTRY_STORE ||
 	       coverage_on(l->coverage, ORIGIN_VCPU, e->gpa, e->end, e->at);
+}
+
+struct write entry_write(const struct entry *e)
+{
+	struct write w = {.at = e->at, .gpa = e->gpa, .end = e->end};
+
+	switch (e->kind) {
+	case ENTRY_STORE:
+		w.origin = ORIGIN_VCPU;
+		if (e->ev->kind == EVENT_mmio) {
+			w.ev.mmio = *(const struct event_mmio *)e->ev;
+			break;
+		}
+		const struct event_store *store = (const struct event_store *)e->ev;
+		w.gva = store->gva;
+		w.has_gva = true;
+		w.ev.mmio = (struct event_mmio){
+			.h = store->h,
+			.gpa = store->gpa,
+			.len = store->len,
+			.write = 1,
+			.done = MMIO_DONE_EXITED,
+			.rip = store->pc,
+			.cpl = 0xff,
+			.mode = CPU_MODE_UNKNOWN,
+		};
+		memcpy(w.ev.mmio.bytes, store->bytes, sizeof(store->bytes));
+		break;
+	case ENTRY_TRANSFER:
+		w.origin = ORIGIN_VIRTQUEUE;
+		w.ev.sg = *(const struct event_vq_sg *)e->ev;
+		w.request = (struct request){
+			.at = e->at,
+			.req = e->req,
+			.dev = w.ev.sg.dev,
+			.queue = w.ev.sg.queue,
+		};
+		break;
+	case ENTRY_UNSEEN:
+		w.origin = ORIGIN_UNSEEN;
+		w.ev.h = *e->ev;
+		w.since_ns = e->since_ns;
+		w.why = ((const struct event_unseen *)e->ev)->why;
+		break;
+	case ENTRY_CAPTURE:
+	case ENTRY_LOOK:
+		break;
+	}
+	return w;
 }
 
 int ledger_next(struct ledger *l, struct entry *e)
@@ -107,6 +175,7 @@ int ledger_next(struct ledger *l, struct entry *e)
 			if (entry_of(l, ev, seq, e))
 				return 1;
 			break;
+		case CURSOR_STORES:
 		case CURSOR_TRUNCATED:
 			break;
 		case CURSOR_END:

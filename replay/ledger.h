@@ -13,6 +13,7 @@ enum entry_kind {
 	ENTRY_TRANSFER, /* a device wrote this range; the bytes come in ENTRY_CAPTURE */
 	ENTRY_CAPTURE,	/* the bytes that a transfer left, same `req`; before or after it */
 	ENTRY_LOOK,	/* what RAM held at that moment; not a write */
+	ENTRY_UNSEEN,	/* somebody wrote these bytes since `since_ns`, unseen */
 };
 
 struct entry {
@@ -22,17 +23,19 @@ struct entry {
 	const u8 *bytes;	/* end - gpa of them; NULL for a transfer */
 	u64 req;		/* transfer, capture */
 	u8 look;		/* enum content_why */
+	u64 since_ns;		/* unseen */
 	const struct event *ev; /* lives, as `bytes` does, until the next call */
 };
 
 static inline bool entry_is_write(const struct entry *e)
 {
-	return e->kind == ENTRY_STORE || e->kind == ENTRY_TRANSFER;
+	return e->kind == ENTRY_STORE || e->kind == ENTRY_TRANSFER || e->kind == ENTRY_UNSEEN;
 }
 
 struct ledger_spec {
 	u64 gpa, end;	     /* entries that touch it */
 	struct moment limit; /* and lie before it */
+	struct moment from;  /* and not before this */
 	bool backward;
 };
 
@@ -57,6 +60,25 @@ struct request {
 	u8 header_len;
 	u8 header[16];
 };
+
+/* An entry that is a write, kept. */
+struct write {
+	struct moment at;
+	u64 gpa, end; /* whole */
+	enum origin origin;
+	union {
+		struct event h;
+		struct event_mmio mmio; /* ORIGIN_VCPU; of a `store` event what it tells of this */
+		struct event_vq_sg sg;	/* ORIGIN_VIRTQUEUE */
+	} ev;
+	struct request request; /* ORIGIN_VIRTQUEUE */
+	u64 since_ns;		/* ORIGIN_UNSEEN: it happened after this */
+	enum why why;		/* ORIGIN_UNSEEN */
+	u64 gva;		/* ORIGIN_VCPU, when has_gva */
+	bool has_gva;
+};
+
+struct write entry_write(const struct entry *e);
 
 /* Looks up many at once (they are sorted by moment on return). What is not found stays so.
  * 0 or -errno. */

@@ -64,9 +64,12 @@ static struct moment trusted_since(const struct coverage *c, const struct state 
 	struct losses losses;
 	struct moment since;
 
-	if (!vcpu.on || !virtqueue.on)
+	/* Where memory is compared, what devices wrote comes with the comparison after it. */
+	const bool compared = state_comparison(s, gpa, limit);
+
+	if (!vcpu.on || (!virtqueue.on && !compared))
 		return MOMENT_END;
-	since = moment_max(vcpu.since, virtqueue.since);
+	since = compared ? vcpu.since : moment_max(vcpu.since, virtqueue.since);
 	coverage_losses(c, gpa, MOMENT_START, limit, &losses);
 	if (losses.count)
 		since = moment_max(since, (struct moment){losses.t1_ns, UINT64_MAX});
@@ -194,7 +197,7 @@ static void image_take(struct image *m, const struct entry *e)
 static int image_walk(struct image *m, struct reader *r, const struct state *s, char *err,
 		      size_t err_size)
 {
-	const struct ledger_spec spec = {m->gpa, m->end, m->limit, true};
+	const struct ledger_spec spec = {m->gpa, m->end, m->limit, MOMENT_START, true};
 	struct ledger *l = NULL;
 	int ret = ledger_open(&l, r, &s->coverage, &spec);
 	struct entry e;

@@ -93,21 +93,7 @@ static int keep_write(struct pile *p, const struct entry *e, size_t *index)
 		pile_grow(p, (void **)&p->writes, &p->writes_max, p->nwrites, sizeof(*p->writes));
 	if (err)
 		return err;
-	struct write *w = &p->writes[p->nwrites];
-	*w = (struct write){.at = e->at, .gpa = e->gpa, .end = e->end};
-	if (e->kind == ENTRY_STORE) {
-		w->origin = ORIGIN_VCPU;
-		w->ev.mmio = *(const struct event_mmio *)e->ev;
-	} else {
-		w->origin = ORIGIN_VIRTQUEUE;
-		w->ev.sg = *(const struct event_vq_sg *)e->ev;
-		w->request = (struct request){
-			.at = e->at,
-			.req = e->req,
-			.dev = w->ev.sg.dev,
-			.queue = w->ev.sg.queue,
-		};
-	}
+	p->writes[p->nwrites] = entry_write(e);
 	*index = p->nwrites++;
 	return 0;
 }
@@ -191,6 +177,64 @@ static int pile_walk(struct pile *p, struct ledger *l, struct counts *c)
 	return more;
 }
 
+static int later_order(const void *a, const void *b)
+{
+	const struct later *x = a, *y = b;
+
+	return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
+}
+
+static int later_add(struct pile *p, u64 gpa, u64 end)
+{
+	struct later *last = p->nlater ? &p->later[p->nlater - 1] : NULL;
+
+	if (last && last->gpa <= gpa && end <= last->end)
+		return 0;
+	const int err =
+		pile_grow(p, (void **)&p->later, &p->later_max, p->nlater, sizeof(*p->later));
+	if (!err)
+		p->later[p->nlater++] = (struct later){gpa, end};
+	return err;
+}
+
+/* Nobody who asks for the end, or where nothing was compared, needs this. */
+static int later_collect(struct pile *p, struct reader *r, const struct state *s,
+			 const struct query *window)
+{
+	const struct comparison *c = moment_is_end(window->limit)
+					     ? NULL
+					     : state_comparison(s, window->gpa, window->limit);
+	const struct ledger_spec spec = {.gpa = p->gpa,
+					 .end = p->end,
+					 .from = window->limit,
+					 .limit = c ? c->at : MOMENT_START};
+	struct ledger *l = NULL;
+	struct entry e;
+
+	if (!c)
+		return 0;
+	int ret = ledger_open(&l, r, &p->coverage, &spec);
+	while (!ret && (ret = ledger_next(l, &e)) == 1) {
+		ret = 0;
+		if (entry_is_write(&e) && e.kind != ENTRY_UNSEEN)
+			ret = later_add(p, e.gpa > p->gpa ? e.gpa : p->gpa,
+					e.end < p->end ? e.end : p->end);
+	}
+	ledger_close(l);
+	qsort(p->later, p->nlater, sizeof(*p->later), later_order);
+	size_t n = 0;
+	for (size_t i = 0; i < p->nlater; i++) {
+		if (n && p->later[i].gpa <= p->later[n - 1].end) {
+			if (p->later[i].end > p->later[n - 1].end)
+				p->later[n - 1].end = p->later[i].end;
+			continue;
+		}
+		p->later[n++] = p->later[i];
+	}
+	p->nlater = n;
+	return ret;
+}
+
 int pile_collect(struct pile *p, struct reader *r, const struct state *s,
 		 const struct query *window, char *err, size_t err_size)
 {
@@ -203,9 +247,11 @@ int pile_collect(struct pile *p, struct reader *r, const struct state *s,
 	c.n = calloc(c.size, sizeof(*c.n));
 	c.full = calloc(c.size / BLOCK + 1, sizeof(*c.full));
 	struct ledger *l = NULL;
-	const struct ledger_spec spec = {p->gpa, p->end, window->limit, true};
+	const struct ledger_spec spec = {p->gpa, p->end, window->limit, MOMENT_START, true};
 	if (!ret && (!c.n || !c.full))
 		ret = -ENOMEM;
+	if (!ret)
+		ret = later_collect(p, r, s, window);
 	if (!ret)
 		ret = ledger_open(&l, r, &p->coverage, &spec);
 	if (!ret) {
@@ -228,6 +274,7 @@ void pile_free(struct pile *p)
 		free((void *)p->kept[i].bytes);
 	free(p->kept);
 	free(p->writes);
+	free(p->later);
 	coverage_free(&p->coverage);
 	*p = (struct pile){0};
 }
@@ -241,8 +288,8 @@ static int u64_order(const void *a, const void *b)
 
 int pile_cuts(const struct pile *p, const struct state *s, u64 **out, size_t *n)
 {
-	const size_t max =
-		2 * (1 + p->nkept + p->coverage.ncovers + p->coverage.nlosses + s->nrings);
+	const size_t max = 2 * (1 + p->nkept + p->coverage.ncovers + p->coverage.nlosses +
+				s->nrings + s->ncomparisons + p->nlater);
 	u64 *cuts = malloc(max * sizeof(*cuts));
 	size_t count = 0;
 
@@ -265,6 +312,14 @@ int pile_cuts(const struct pile *p, const struct state *s, u64 **out, size_t *n)
 	for (size_t i = 0; i < s->nrings; i++) {
 		cuts[count++] = s->rings[i].gpa;
 		cuts[count++] = s->rings[i].end;
+	}
+	for (size_t i = 0; i < s->ncomparisons; i++) {
+		cuts[count++] = s->comparisons[i].gpa;
+		cuts[count++] = s->comparisons[i].end;
+	}
+	for (size_t i = 0; i < p->nlater; i++) {
+		cuts[count++] = p->later[i].gpa;
+		cuts[count++] = p->later[i].end;
 	}
 	qsort(cuts, count, sizeof(*cuts), u64_order);
 

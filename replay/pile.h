@@ -25,6 +25,12 @@ struct pile {
 	size_t nkept, kept_max;
 	struct write *writes;
 	size_t nwrites, writes_max;
+	/* Where stores went between the moment asked for and the next comparison of memory: what
+	 * that would have shown of other writers, they covered up. Sorted, joined. */
+	struct later {
+		u64 gpa, end;
+	} * later;
+	size_t nlater, later_max;
 	size_t bytes; /* of memory held */
 	u64 chunks_read;
 };

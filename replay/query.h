@@ -20,19 +20,6 @@ enum verdict {
 };
 const char *verdict_name(enum verdict verdict);
 
-/* A store or a transfer, kept. */
-struct write {
-	struct moment at;
-	u64 gpa, end; /* whole */
-	enum origin origin;
-	union {
-		struct event h;
-		struct event_mmio mmio; /* ORIGIN_VCPU */
-		struct event_vq_sg sg;	/* ORIGIN_VIRTQUEUE */
-	} ev;
-	struct request request; /* ORIGIN_VIRTQUEUE */
-};
-
 struct answer {
 	enum verdict verdict;
 	enum why why;

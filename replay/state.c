@@ -103,6 +103,38 @@ static int mark_add(struct state *s, const struct event_mark *ev, u64 seq)
 	return 0;
 }
 
+static int comparison_add(struct state *s, const struct event_compared *ev, u64 seq)
+{
+	const int err = list_room((void **)&s->comparisons, &s->comparisons_max, s->ncomparisons,
+				  sizeof(*s->comparisons));
+
+	if (err)
+		return err;
+	s->comparisons[s->ncomparisons++] = (struct comparison){
+		.at = {ev->h.t_ns, seq},
+		.gpa = ev->gpa,
+		.end = ev->gpa > UINT64_MAX - ev->size ? UINT64_MAX : ev->gpa + ev->size,
+	};
+	return 0;
+}
+
+const struct comparison *state_comparison(const struct state *s, u64 gpa, struct moment from)
+{
+	const struct comparison *found = NULL;
+
+	for (size_t i = 0; i < s->ncomparisons; i++) {
+		const struct comparison *c = &s->comparisons[i];
+
+		if (gpa < c->gpa || gpa >= c->end)
+			continue;
+		if (!moment_is_end(from) && !moment_before(c->at, from))
+			return c;
+		if (moment_is_end(from))
+			found = c;
+	}
+	return found;
+}
+
 static int state_take(struct state *s, const struct event *ev, u64 seq)
 {
 	switch (ev->kind) {
@@ -117,6 +149,8 @@ static int state_take(struct state *s, const struct event *ev, u64 seq)
 	case EVENT_change:
 		s->racy |= ((const struct event_change *)ev)->what == CHANGE_WHAT_ORDER_RACY;
 		return 0;
+	case EVENT_compared:
+		return comparison_add(s, (const struct event_compared *)ev, seq);
 	case EVENT_mark:
 		return mark_add(s, (const struct event_mark *)ev, seq);
 	default:
@@ -190,6 +224,7 @@ static int state_read(struct state *s, struct reader *r, char *err, size_t err_s
 					 ret == -E2BIG ? "more changes of state than can be held"
 						       : strerror(-ret));
 			break;
+		case CURSOR_STORES:
 		case CURSOR_TRUNCATED:
 			break;
 		case CURSOR_END:
@@ -238,6 +273,7 @@ void state_free(struct state *s)
 	free(s->devices);
 	free(s->rings);
 	free(s->marks);
+	free(s->comparisons);
 	free(s);
 }
 

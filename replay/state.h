@@ -28,6 +28,12 @@ struct mark {
 	char name[49];
 };
 
+/* RAM was compared with what had been seen; what differed is in the ledger, before it. */
+struct comparison {
+	struct moment at;
+	u64 gpa, end;
+};
+
 struct state {
 	struct coverage coverage;
 	struct device *devices;
@@ -36,6 +42,8 @@ struct state {
 	size_t nrings, rings_max;
 	struct mark *marks;
 	size_t nmarks, marks_max;
+	struct comparison *comparisons; /* by moment */
+	size_t ncomparisons, comparisons_max;
 	bool racy;	   /* vCPUs ran at once: the order of their stores is not certain */
 	struct moment end; /* MOMENT_END, or where a cut file stops being complete: answers are as
 			    * of then. Use it where the user names no time. */
@@ -58,6 +66,9 @@ const struct ring *state_ring(const struct state *s, u64 gpa, struct moment from
  * byte; or NULL. */
 const struct ring *state_vhost(const struct state *s, u64 gpa, struct moment from,
 			       struct moment limit);
+/* The first comparison of the byte at or after a moment (of MOMENT_END: the last one there was), or
+ * NULL. */
+const struct comparison *state_comparison(const struct state *s, u64 gpa, struct moment from);
 /* The moment of event number seq. 0, -ENOENT when the trace has no such event, or -errno. */
 int event_moment(struct reader *r, u64 seq, struct moment *out);
 

@@ -132,6 +132,7 @@ int census_take(struct census *c, struct reader *r, const struct state *s, char 
 			if (ret)
 				snprintf(err, err_size, "out of memory");
 			break;
+		case CURSOR_STORES:
 		case CURSOR_TRUNCATED:
 			break;
 		case CURSOR_END:

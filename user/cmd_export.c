@@ -110,6 +110,7 @@ static int events_stream(struct export *x, const struct export_ops *ops, struct 
 				ret = ops->event(x, ev, seq);
 			break;
 		}
+		case CURSOR_STORES:
 		case CURSOR_TRUNCATED:
 			break;
 		case CURSOR_END:

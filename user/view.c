@@ -37,7 +37,14 @@ static u64 linear(const struct event_mmio *mmio, u64 offset)
 {
 	const u64 address = mmio->cs_base + offset;
 
-	return mmio->mode == CPU_MODE_PROT64 ? offset : address & UINT32_MAX;
+	switch (mmio->mode) {
+	case CPU_MODE_PROT64:
+		return offset;
+	case CPU_MODE_UNKNOWN: /* the emulator tells of linear addresses only */
+		return address;
+	default:
+		return address & UINT32_MAX;
+	}
 }
 
 static bool symbol_of(const struct view *view, const struct event_mmio *mmio, u64 offset,
@@ -78,6 +85,10 @@ void view_actor(const struct view *view, const struct write *w, char *buf, size_
 			snprintf(buf + n, size - n, " sector %llu", (unsigned long long)sector);
 		return;
 	}
+	if (w->origin == ORIGIN_UNSEEN) {
+		snprintf(buf, size, "unseen (%s)", why_name(w->why) ?: "?");
+		return;
+	}
 	const struct event_mmio *mmio = &w->ev.mmio;
 	struct symbol symbol;
 	if (symbol_of(view, mmio, mmio->rip, &symbol))
@@ -95,8 +106,10 @@ static void vcpu_json(struct json *j, const struct view *view, const struct even
 	if (mmio->h.vcpu != VCPU_NONE)
 		json_u64(j, "vcpu", mmio->h.vcpu);
 	json_hex(j, "rip", mmio->rip);
-	json_hex(j, "cs_base", mmio->cs_base);
-	json_hex(j, "cr3", mmio->cr3);
+	if (mmio->mode != CPU_MODE_UNKNOWN) {
+		json_hex(j, "cs_base", mmio->cs_base);
+		json_hex(j, "cr3", mmio->cr3);
+	}
 	if (mmio->cpl != 0xff)
 		json_u64(j, "cpl", mmio->cpl);
 	if (insn_len(mmio))
@@ -133,7 +146,9 @@ void view_json(struct json *j, const struct view *view, const struct view_write 
 	char actor[320];
 
 	json_u64(j, "seq", w->at.seq);
-	json_u64(j, "t_ns", w->at.t_ns);
+	json_u64(j, "t_ns", w->origin == ORIGIN_UNSEEN ? w->since_ns : w->at.t_ns);
+	if (w->origin == ORIGIN_UNSEEN)
+		json_u64(j, "t_end_ns", w->at.t_ns);
 	if (w->ev.h.boot != BOOT_UNKNOWN)
 		json_u64(j, "boot", w->ev.h.boot);
 	json_hex(j, "gpa", v->gpa);
@@ -148,9 +163,11 @@ void view_json(struct json *j, const struct view *view, const struct view_write 
 		json_bytes(j, "old", v->old, v->end - v->gpa);
 	json_str(j, "origin", origin_name(w->origin));
 	json_str(j, "precision", w->origin == ORIGIN_VCPU ? "byte" : "range");
+	if (w->has_gva)
+		json_hex(j, "gva", w->gva);
 	if (w->origin == ORIGIN_VCPU)
 		vcpu_json(j, view, &w->ev.mmio);
-	else
+	else if (w->origin == ORIGIN_VIRTQUEUE)
 		device_json(j, view, w);
 	if (w->ev.h.tid)
 		json_u64(j, "host_tid", w->ev.h.tid);
@@ -216,7 +233,9 @@ static void vcpu_paragraph(FILE *f, const struct view *view, const struct event_
 		fprintf(f, "rip 0x%llx", (unsigned long long)mmio->rip);
 	if (mmio->cpl != 0xff)
 		fprintf(f, ", cpl %u", mmio->cpl);
-	fprintf(f, ", cr3 0x%llx\n", (unsigned long long)mmio->cr3);
+	if (mmio->mode != CPU_MODE_UNKNOWN)
+		fprintf(f, ", cr3 0x%llx", (unsigned long long)mmio->cr3);
+	fputc('\n', f);
 	if (symbol_of(view, mmio, mmio->rip, &symbol))
 		fprintf(f, "    in          %s%s%s%s%s\n", tint(view, TINT_BOLD), symbol.name,
 			TINT_OFF(view), symbol.src[0] ? "  " : "", symbol.src);
@@ -261,9 +280,11 @@ void view_paragraph(FILE *f, const struct view *view, const struct view_write *v
 	if (w->ev.h.boot != BOOT_UNKNOWN)
 		fprintf(f, ", boot %u", w->ev.h.boot);
 	fputc('\n', f);
+	if (w->has_gva)
+		fprintf(f, "    at          virtual address 0x%llx\n", (unsigned long long)w->gva);
 	if (w->origin == ORIGIN_VCPU)
 		vcpu_paragraph(f, view, &w->ev.mmio);
-	else
+	else if (w->origin == ORIGIN_VIRTQUEUE)
 		device_paragraph(f, view, w);
 	if (v->gpa != w->gpa || v->end != w->end)
 		fprintf(f, "    part of     a write to 0x%llx+%llu\n", (unsigned long long)w->gpa,

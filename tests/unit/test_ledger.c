@@ -8,8 +8,9 @@
 static void entries(struct scribe *s, u64 gpa, u64 end, struct moment limit, bool backward,
 		    char *out, size_t size)
 {
-	const struct ledger_spec spec = {gpa, end, limit, backward};
-	static const char letters[] = "STCL";
+	const struct ledger_spec spec = {
+		.gpa = gpa, .end = end, .limit = limit, .backward = backward};
+	static const char letters[] = "STCLU";
 	struct ledger *l = NULL;
 	struct entry e;
 	size_t used = 0;
