@@ -34,16 +34,18 @@ formats_src := $(wildcard formats/*.c)
 replay_src  := $(wildcard replay/*.c)
 user_src    := $(filter-out user/agent.c user/agent_%.c,$(wildcard user/*.c))
 agent_src   := $(wildcard user/agent.c user/agent_*.c)
+plugin_src  := $(wildcard user/plugin/*.c)
 
 formats_obj := $(formats_src:%.c=$(B)/%.o)
 replay_obj  := $(replay_src:%.c=$(B)/%.o)
 user_obj    := $(user_src:%.c=$(B)/%.o)
 agent_obj   := $(agent_src:%.c=$(B)/agent/%.o)
+plugin_obj  := $(plugin_src:%.c=$(B)/agent/%.o)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all
-all: $(B)/vmblame $(B)/libvmblame-agent.so
+all: $(B)/vmblame $(B)/libvmblame-agent.so $(B)/vmblame-plugin.so
 
 $(B)/libformats.a: $(formats_obj)
 $(B)/libreplay.a: $(replay_obj)
@@ -58,6 +60,10 @@ $(B)/vmblame: $(B)/user/main.o $(B)/libuser.a $(B)/libreplay.a $(B)/libformats.a
 # The agent is loaded into other people's processes: nothing but libc, nothing exported but ioctl.
 $(B)/libvmblame-agent.so: $(agent_obj)
 	$(CC) -shared -Wl,-z,relro,-z,now -Wl,-soname,libvmblame-agent.so $(EXTRA_CFLAGS) -o $@ $^ -ldl -lpthread
+
+# As is the plugin, into QEMU; only QEMU knows the functions of its that it calls.
+$(B)/vmblame-plugin.so: $(plugin_obj)
+	$(CC) -shared -Wl,-z,relro,-z,now -Wl,-soname,vmblame-plugin.so $(EXTRA_CFLAGS) -o $@ $^ -ldl
 
 $(B)/agent/%.o: %.c
 	@mkdir -p $(@D)

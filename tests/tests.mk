@@ -3,6 +3,7 @@
 # MATRIX=hosts, check-vm and MATRIX=all have them all.
 
 include tests/guests/guests.mk
+include tests/guests/aarch64/aarch64.mk
 -include tests/formats.mk
 -include tests/bench/bench.mk
 
@@ -20,6 +21,8 @@ agent_objects := $(filter-out $(B)/agent/user/agent.o,$(agent_obj))
 $(T)/unit/%: $(B)/tests/unit/%.o $(B)/libuser.a $(B)/libreplay.a $(B)/libformats.a $(agent_objects)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(USER_LIBS) -lcmocka -ljansson
+# The other end of the rings.
+$(T)/unit/test_rings: $(B)/agent/user/plugin/producer.o
 $(T)/live/%: $(B)/tests/live/%.o $(B)/libuser.a $(B)/libformats.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(USER_LIBS)
@@ -72,7 +75,7 @@ check: test-deps
 check-vm: test-deps
 	@$(MAKE) --no-print-directory check-nested
 .PHONY: check-all check-nested
-check-all: all guests unit-tests $(live_c) $(live_made)
+check-all: all guests guests-aarch64 unit-tests $(live_c) $(live_made)
 	@tests/vm/matrix "$(hosts)" "$(check_plain) tests/check_build.sh $(check_live) $(check_vm)" "$(nested_live)"
 check-nested: all guests $(live_c) $(live_made)
 	@tests/vm/matrix "$(nested_hosts)" "" "$(check_live)"

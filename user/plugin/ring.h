@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the TCG plugin and the recorder share: one piece of memory, made by the recorder and
+ * inherited by the VMM as a descriptor, with a ring for each thread that runs vCPUs (one in all
+ * under thread=single, one a vCPU under thread=multi).
+ *
+ *	struct ring_shared, then RINGS_MAX struct ring_head, then RINGS_MAX times `capacity` records
+ *
+ * A ring has one producer, the vCPUs' thread, and one consumer. Indices count records since the
+ * beginning and are taken modulo `capacity`, a power of two. The producer publishes with a release
+ * store of `head`, the consumer with one of `tail`; each reads the other's with an acquire load.
+ * The producer publishes after each store (measured: a release store of `head` for each costs
+ * nothing), so that nothing stays behind when the guest halts. A full ring makes the producer wait
+ * (futex on `tail_low`, shared between processes), or, with RING_LOSSY, drop stores and count them.
+ *
+ * Neither side trusts the other: the consumer checks every index and record, and the producer
+ * never waits for a recorder that is gone (it holds the read end of a pipe whose write end only
+ * the recorder has).
+ */
+#ifndef VMBLAME_PLUGIN_RING_H
+#define VMBLAME_PLUGIN_RING_H
+
+#include "formats/event.h"
+
+#define RING_MAGIC   0x72626d76u /* "vmbr" */
+#define RING_VERSION 1
+#define RINGS_MAX    64
+#define RING_LEAST   4096	/* records: the smallest capacity */
+#define RING_MOST    (1u << 26) /* the largest */
+#define RING_SITES   (1u << 24) /* numbers of sites are below this */
+
+/*
+ * A record: a store when `site` is below RING_CONTROL, else what enum ring_control says.
+ *
+ * The bytes of a store are what memory holds right after it. Where ring_shared.exact is 0 and
+ * several rings are in use another vCPU may have stored to the same bytes in between.
+ */
+struct ring_record {
+	u64 a; /* of a store: guest-virtual address */
+	u64 b; /* of a store: the bytes, as the guest's memory holds them, from the lowest byte on
+		*/
+	u32 site;
+	u32 c; /* of a store: 0 */
+};
+
+#define RING_CONTROL 0xffffff00u
+
+enum ring_control {
+	/* A site: one access of one instruction. c: its number; numbers are given in the order of
+	 * first use and some may never be said. Every ring says a site before it uses it, so that
+	 * a consumer may see it more than once, each time the same. a: the instruction's address
+	 * (linear: CS base included), and with a length of 0 no instruction's at all but the
+	 * processor's own, of an interrupt's frame; b: size of the access in bytes (1, 2, 4, 8) |
+	 * instruction length << 8 | which part of a wider access << 16, counted in parts of this
+	 * size. The next record is RING_INSN. */
+	RING_SITE = RING_CONTROL,
+	RING_INSN, /* a, b: 16 bytes of the instruction, zeros past its length */
+	/* From now on the page of guest-virtual address a lies at guest-physical b (both multiples
+	 * of 4096); c: 1 when in SMM's address space. Said before the first store to it, and again
+	 * when another address was said that shares its place (ring_map_slot()), or it changed. A
+	 * store that crosses into the next page has both said. */
+	RING_MAP,
+	RING_TIME, /* a: CLOCK_MONOTONIC in ns. Stores lie between the times around them. */
+	RING_VCPU, /* a: the vCPU whose stores follow; before the first store of a ring */
+	RING_IO,   /* a store to a device: a: guest-physical address, b: value, c: its site, and the
+		    * guest-virtual address follows in a RING_IO_AT */
+	RING_IO_AT, /* a: guest-virtual address; b: 1 when the value is known */
+	/* Guest RAM lies so from now on, for this ring: RING_RAM with c = 1 opens a map, then for
+	 * each range a RING_RAM with c = 0 and its RING_RAM_END, in order of address within c = 0
+	 * and c = 1; RING_RAM with c = 2 closes it. Everything that RING_MAP said is void then.
+	 * a: guest-physical address, b: address in the VMM. */
+	RING_RAM,
+	RING_RAM_END, /* a: bytes; b: 1 read-only (ROM); c: 1 hidden behind devices: SMM's */
+	RING_LOST,    /* stores that were dropped before the next record: a: how many, since b:
+		       * CLOCK_MONOTONIC; c: enum ring_lost, the last one's reason */
+	RING_IDLE,    /* the vCPU a halted at CLOCK_MONOTONIC b */
+	RING_END,     /* the VMM ends; a: CLOCK_MONOTONIC. Nothing follows in this ring, and nothing
+		       * was published in another after it but by a vCPU that could not be stopped
+		       * within a tenth of a second. */
+	RING_CONTROL_MAX,
+};
+
+enum ring_lost {
+	RING_LOST_FULL = 1,
+	RING_LOST_PLACE, /* QEMU did not tell where it went */
+	RING_LOST_SITES, /* no number left for its site */
+};
+
+/* Stores to a page are mapped by RING_MAP; both sides keep this many, by this place. */
+#define RING_MAPS 4096
+static inline u32 ring_map_slot(u64 gva)
+{
+	return (u32)((gva >> 12) ^ (gva >> 24)) & (RING_MAPS - 1);
+}
+
+struct ring_head {
+	u64 head __attribute__((aligned(64))); /* the producer's, and so on to `idle` */
+	u64 lost;			       /* all in all */
+	u64 rom;			       /* stores to ROM, which changed nothing: not told */
+	u32 thread;			       /* its Linux thread id, 0: not used yet */
+	u32 waiting;			       /* 1 while it waits for room */
+	u32 parked; /* generation of the park request that it obeys, see below */
+	u32 idle;   /* 1 while its vCPU halts, as far as QEMU tells (not under thread=single) */
+	u64 tail __attribute__((aligned(64))); /* the consumer's */
+	u32 tail_low;			       /* low bits of tail: a futex word */
+};
+
+enum ring_flags { RING_LOSSY = 1 };
+
+struct ring_shared {
+	u32 magic, version;
+	u32 capacity; /* records of each ring: a power of two, RING_LEAST..RING_MOST */
+	u32 flags;
+	/* The recorder changes it every quarter of a millisecond: the producer writes RING_TIME
+	 * when it sees another value, and looks at `park`. */
+	u64 tick __attribute__((aligned(64)));
+	/* Odd: every thread that runs vCPUs shall stop at its next store, with all its records
+	 * published and `parked` set to this value; when `park` changes it goes on (a futex word).
+	 * The VMM's end is such a stop too: with RING_END published it waits until `ended` (a futex
+	 * word) is not 0, holding QEMU's big lock.
+	 */
+	u32 park;
+	u32 ended;
+	u32 nrings __attribute__((aligned(64))); /* in use: the producer's, and what follows */
+	u32 ready;	/* 1: the plugin is there; 2: it cannot work: see text */
+	u32 exact;	/* 1: bytes are a store's own, whatever other vCPUs do */
+	u32 quick;	/* 1: instructions that only load are not asked any more */
+	u64 unringed;	/* stores of threads that got no ring, or came after the end */
+	char text[256]; /* what the plugin has to say, one line */
+};
+
+static inline size_t ring_shared_size(u32 capacity)
+{
+	return sizeof(struct ring_shared) +
+	       RINGS_MAX *
+		       (sizeof(struct ring_head) + (size_t)capacity * sizeof(struct ring_record));
+}
+
+static inline struct ring_head *ring_head_at(struct ring_shared *s, u32 ring)
+{
+	return (struct ring_head *)(s + 1) + ring;
+}
+
+static inline struct ring_record *ring_records_at(struct ring_shared *s, u32 capacity, u32 ring)
+{
+	return (struct ring_record *)ring_head_at(s, RINGS_MAX) + (size_t)ring * capacity;
+}
+
+_Static_assert(sizeof(struct ring_record) == 24, "a record is 24 bytes");
+_Static_assert(sizeof(struct ring_head) == 128, "two cache lines");
+_Static_assert(sizeof(struct ring_shared) % 64 == 0, "heads are aligned");
+
+#endif
