@@ -21,7 +21,7 @@
 struct args {
 	const char *output, *mode, *from, *until, *then, *ring_size, *user, *vm;
 	struct option_list watch, with, without;
-	bool force, whole_pages, stacks, quiet, racy;
+	bool force, whole_pages, stacks, quiet, racy, lossy;
 };
 
 const struct option cmd_record_options[] = {
@@ -29,13 +29,15 @@ const struct option cmd_record_options[] = {
 		    "the trace (" DEFAULT_PATH "; an older one becomes " DEFAULT_PATH ".old)"),
 	OPTION_FLAG(0, "force", struct args, force, "overwrite the file that -o names"),
 	OPTION_TEXT(0, "mode", "MODE", struct args, mode,
-		    "events or watch; without it watch if there is a --watch, else events"),
+		    "events, watch or full (watch if there is a --watch, else events)"),
 	OPTION_LIST('w', "watch", "RANGE", struct args, watch,
 		    "see every store of the guest to this range of its memory"),
 	OPTION_FLAG(0, "whole-pages", struct args, whole_pages,
 		    "report stores to all of the pages that --watch touches"),
 	OPTION_FLAG(0, "racy", struct args, racy,
 		    "vCPUs need not take turns: locked updates may get lost"),
+	OPTION_FLAG(0, "lossy", struct args, lossy,
+		    "full mode: rather drop stores than hold up the guest"),
 	OPTION_TEXT(0, "from", "EVENT", struct args, from,
 		    "start at SECONDS, reset, exit or console:REGEX"),
 	OPTION_TEXT(0, "until", "EVENT", struct args, until, "end at such an event"),
@@ -110,9 +112,15 @@ static int parse_mode(const struct args *args, struct record_opts *opts)
 	if (!strcmp(opts->mode, "events"))
 		return args->watch.n ? usage_error("record", "--mode events sees no --watch RANGE")
 				     : 0;
-	if (!strcmp(opts->mode, "pages") || !strcmp(opts->mode, "full"))
+	if (!strcmp(opts->mode, "full")) {
+		opts->lossy = args->lossy;
+		return args->watch.n
+			       ? usage_error("record", "--mode full sees all of RAM: no --watch")
+			       : 0;
+	}
+	if (!strcmp(opts->mode, "pages"))
 		return ours("--mode %s: %s", opts->mode, "this version does not have it");
-	return usage_error("record", "--mode %s: expected events or watch", opts->mode);
+	return usage_error("record", "--mode %s: expected events, watch or full", opts->mode);
 }
 
 static int parse_triggers(const struct args *args, struct record_opts *opts)
@@ -311,7 +319,8 @@ int cmd_record(int argc, char **argv)
 		if (!source_bpf_known(args.with.v[i]) && !source_bpf_known_group(args.with.v[i]))
 			ret = usage_error("record", "--with %s: no such group of probes",
 					  args.with.v[i]);
-	if (!ret)
+	const bool full = !ret && !strcmp(opts.mode, "full");
+	if (!ret && !full)
 		ret = check_host();
 	if (!ret && (ret = launch_find(operands.rest[0], path, sizeof(path)))) {
 		record_say("%s: %s", operands.rest[0], strerror(-ret));
@@ -338,7 +347,7 @@ int cmd_record(int argc, char **argv)
 	opts.out_fd = out.fd;
 	opts.started = output_keep;
 	opts.started_arg = &out;
-	ret = record_run(&opts, &never_ran);
+	ret = full ? record_full_run(&opts, &never_ran) : record_run(&opts, &never_ran);
 	if (never_ran)
 		output_undo(&out);
 	trigger_free(&opts.from);

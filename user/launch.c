@@ -149,6 +149,9 @@ static void child(const struct launch_opts *opts, const char *path, int go_fd, i
 	err = opts->as ? become(opts->as) : 0;
 	if (!err)
 		err = preload(opts);
+	for (size_t i = 0; i < 2 && !err; i++)
+		if (opts->inherit[i] && fcntl(opts->inherit[i], F_SETFD, 0))
+			err = -errno;
 	if (!err) {
 		execv(path, opts->argv);
 		err = -errno;

@@ -32,6 +32,7 @@ struct launch_opts {
 	const struct caller *as; /* NULL: as ourselves */
 	const char *preload;	 /* the agent's path, or NULL */
 	const char *agent_name;	 /* value of AGENT_ENV */
+	int inherit[2];		 /* descriptors that the VMM is to have, too; 0: none */
 };
 
 /* Resolves argv[0] along PATH. 0, -ENOENT (127) or -EACCES (126). */

@@ -49,6 +49,19 @@ const struct command commands[] = {
 	 "Shows what RANGE held, as a hex dump. Bytes that are not known print as ??:\n"
 	 "unknown is not zero.\n\n" FILE_RANGE_NOTE,
 	 NULL},
+	{"find", cmd_find, cmd_find_options, "[FILE] VALUE",
+	 "find where memory held a value or a file, and when",
+	 "Says where guest memory held VALUE, from when until when, and what completed\n"
+	 "it: at any address, at any time. VALUE is u8:N, u16:N, u32:N or u64:N (a number\n"
+	 "as a little-endian machine stores it), hex:BYTES or text:TEXT. With --file, the\n"
+	 "pages that held the blocks of a file, in whatever order.\n"
+	 "FILE is ./vmblame.vmb when left out.",
+	 "3 when it was not found"},
+	{"diff", cmd_diff, cmd_diff_options, "[FILE] T1 T2", "list what changed between two times",
+	 "Lists the pages of guest memory that hold something else at T2 than at T1, with\n"
+	 "the busiest of those that wrote there meanwhile. FILE is ./vmblame.vmb when left\n"
+	 "out; times are 12.5s, 300ms, #EVENT or the name of a mark.",
+	 NULL},
 	{"info", cmd_info, cmd_info_options, "[FILE]", "say what a trace holds",
 	 "Says what was recorded: how, how much, what was lost, which classes of writer\n"
 	 "were observed where, what recording changed in the guest, and the versions of\n"

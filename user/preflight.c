@@ -3,6 +3,7 @@
  * The preflight's beginning and end: the host as a whole, and what follows for each mode.
  */
 #include "user/preflight.h"
+#include "user/elfsym.h"
 
 #include <bpf/libbpf.h>
 #include <stdarg.h>
@@ -93,6 +94,23 @@ void preflight_host(struct preflight *p)
 				       : ": BPF may not read kernel memory; boot without it");
 }
 
+/* What the plugin calls of QEMU. */
+static bool takes_plugins(const struct preflight *p)
+{
+	struct elfsym syms[] = {
+		{.name = "qemu_plugin_register_vcpu_mem_cb"},
+		{.name = "flatview_for_each_range"},
+	};
+	const size_t n = sizeof(syms) / sizeof(syms[0]);
+
+	if (!*p->path || elfsym_find(p->path, syms, n))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!syms[i].file_off)
+			return false;
+	return true;
+}
+
 bool preflight_modes(struct preflight *p)
 {
 	const bool found = *p->path, events = found && p->bpf;
@@ -112,6 +130,10 @@ bool preflight_modes(struct preflight *p)
 		       : !events       ? "needs what events needs"
 				       : "needs the probes that see stores");
 	preflight_tell(p, "mode", "pages", false, "this version does not have it");
-	preflight_tell(p, "mode", "full", false, "this version does not have it");
+	const bool full = takes_plugins(p);
+	preflight_tell(p, "mode", "full", full, "%s",
+		       full	? "every store of the guest, under TCG; needs neither KVM nor root"
+		       : !found ? "needs a VMM: name one"
+				: "needs a QEMU that takes TCG plugins and exports its functions");
 	return events && watch;
 }

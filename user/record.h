@@ -18,7 +18,8 @@ enum then { THEN_CONTINUE, THEN_PAUSE, THEN_KILL };
 
 struct record_opts {
 	char *const *argv; /* the VMM, ended by NULL */
-	const char *mode;  /* "events" or "watch" */
+	const char *mode;  /* "events", "watch" or "full" */
+	bool lossy;	   /* full: rather drop stores than hold up the guest */
 	size_t nasked;	   /* --watch, sorted, not overlapping; at most MAX_WATCH */
 	struct gpa_range asked[MAX_WATCH];
 	bool whole_pages; /* report all of the pages that were watched */
@@ -42,6 +43,9 @@ struct record_opts {
 /* Runs it all. The VMM's exit status, or EXIT_OURS, 126, 127 after a message on stderr. *never_ran
  * is set when the VMM was not started: the file can go. */
 int record_run(struct record_opts *opts, bool *never_ran);
+
+/* The same for full mode, which needs neither KVM nor BPF nor privileges. */
+int record_full_run(struct record_opts *opts, bool *never_ran);
 
 /* "vmblame: TEXT" on stderr. */
 void record_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -51,8 +51,9 @@ done
 usage "--without a probe that is not there" "--without nonsense" --without nonsense -- true
 
 # An explicit mode fails rather than degrade.
-for mode in pages full; do
-	refuses "--mode $mode: 125, and why" 125 "--mode $mode" "$VMBLAME" record --mode $mode -- true
-done
+refuses "--mode pages: 125, and why" 125 "--mode pages" "$VMBLAME" record --mode pages -- true
+usage "--mode full with --watch" "no --watch" --mode full --watch 0x1000+8 -- true
 check "nothing was touched by those" untouched
+refuses "full: a VMM without plugins: 125, and why" 125 "did not load the plugin" \
+	"$VMBLAME" record --mode full -o "$tmp/full.vmb" -q -- true
 finish

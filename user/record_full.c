@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Full mode: QEMU's TCG runs the guest, and a plugin in it tells of every store of every vCPU.
+ *
+ * What writes to RAM past the plugin (devices, page-table walks, the frames of interrupts) is found
+ * by comparison: the vCPUs stand still for it, everything that the rings hold is taken, and what
+ * the VMM's memory then holds otherwise than the replica is an `unseen` event.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "formats/writer.h"
+#include "user/privileges.h"
+#include "user/record_full.h"
+
+#define RING_RECORDS (1u << 18)
+#define TICK_NS	     250000ull
+#define BATCH	     1024u
+#define SEAL_NS	     2000000000ull
+
+_Static_assert(sizeof(struct store_raw) == sizeof(struct ring_record), "both are a store");
+
+u64 full_mono_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
+}
+
+static void tick(struct full *f)
+{
+	const u64 now = full_mono_ns();
+
+	if (now - f->ticked_ns < TICK_NS)
+		return;
+	f->ticked_ns = now;
+	rings_tick(f->rings);
+}
+
+/* Time never goes back in the file. */
+static u64 at_least(struct full *f, u64 t_ns)
+{
+	if (t_ns > f->t_ns)
+		f->t_ns = t_ns;
+	return f->t_ns;
+}
+
+int full_put(struct full *f, struct event *ev)
+{
+	ev->t_ns = at_least(f, record_now(f->r));
+	ev->boot = BOOT_UNKNOWN;
+	const int err = writer_put(f->r->writer, ev, NULL);
+
+	stores_time(f->stores, f->t_ns);
+	f->r->kept++;
+	return err;
+}
+
+void full_cover(struct full *f, enum origin origin, bool on, enum why why, u64 gpa, u64 size)
+{
+	struct event_cover ev = {
+		.h = {.kind = EVENT_cover, .vcpu = VCPU_NONE},
+		.origin = origin,
+		.on = on,
+		.why = on ? WHY_NONE : why,
+		.gpa = gpa,
+		.size = size,
+	};
+
+	full_put(f, &ev.h);
+}
+
+/* A store into two pages, as stores of single bytes. */
+static int store_cross(struct full *f, u32 ring, const struct store_raw *raw)
+{
+	const struct rings_site *site = rings_site(f->rings, raw->site);
+	u32 place = 0;
+
+	while (place < f->ncross && f->cross[place] != raw->site)
+		place++;
+	const u32 base = STORES_SITE_IDS - 8 * (CROSS_SITES_MAX - place);
+	if (place == f->ncross) {
+		if (place == CROSS_SITES_MAX) {
+			f->untaken++;
+			return 0;
+		}
+		for (u8 i = 0; i < site->size; i++) {
+			const struct store_site part = {.pc = site->pc, .size = 1, .part = i};
+			const int err = stores_site(f->stores, base + i, &part);
+
+			if (err)
+				return err;
+		}
+		f->cross[f->ncross++] = raw->site;
+	}
+	for (u8 i = 0; i < site->size; i++) {
+		const struct store_raw byte = {
+			.gva = raw->gva + i, .value = raw->value >> 8 * i & 0xff, .site = base + i};
+		u8 *page = f->page[ring][ring_map_slot(byte.gva)];
+		const int err = writer_put_stores(f->r->writer, ring, &byte, 1);
+
+		if (err)
+			return err;
+		if (page)
+			page[byte.gva & 0xfff] = (u8)byte.value;
+	}
+	return 0;
+}
+
+static int stores_take(struct full *f, u32 ring, const struct store_raw *raw, size_t n)
+{
+	size_t from = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < n && !err; i++) {
+		const struct rings_site *site = rings_site(f->rings, raw[i].site);
+		const u64 gva = raw[i].gva, at = gva & 0xfff;
+		u8 *page = f->page[ring][ring_map_slot(gva)];
+
+		if (!site)
+			return -EBADMSG;
+		if (at + site->size > 0x1000) {
+			if (i > from)
+				err = writer_put_stores(f->r->writer, ring, raw + from, i - from);
+			if (!err)
+				err = store_cross(f, ring, &raw[i]);
+			from = i + 1;
+		} else if (page) {
+			store_le(page + at, raw[i].value, site->size);
+		}
+	}
+	if (!err && n > from)
+		err = writer_put_stores(f->r->writer, ring, raw + from, n - from);
+	return err;
+}
+
+/* The VMM can write to the ring at any time: what is checked must be a copy. */
+static int on_stores(void *arg, u32 ring, const struct ring_record *rec, size_t n)
+{
+	struct full *f = arg;
+	struct store_raw copy[BATCH];
+	int err = 0;
+
+	stores_thread(f->stores, rings_thread(f->rings, ring), (u16)f->vcpu[ring]);
+	while (n && !err) {
+		const size_t some = n < BATCH ? n : BATCH;
+
+		memcpy(copy, rec, some * sizeof(*copy));
+		err = stores_take(f, ring, copy, some);
+		rec += some;
+		n -= some;
+		tick(f);
+	}
+	return err;
+}
+
+static int on_site(void *arg, u32 ring, u32 number, const struct rings_site *site)
+{
+	struct full *f = arg;
+	const struct store_site s = {.pc = site->pc, .size = site->size, .part = (u8)site->part};
+
+	(void)ring;
+	if (number >= STORES_SITE_IDS - 8 * CROSS_SITES_MAX)
+		return -E2BIG;
+	f->nsites++;
+	return stores_site(f->stores, number, &s);
+}
+
+static int on_map(void *arg, u32 ring, const struct rings_map *map)
+{
+	struct full *f = arg;
+
+	f->page[ring][ring_map_slot(map->gva)] = replica_page(f->replica, map->gpa, map->smm);
+	return stores_map(f->stores, ring, map->gva, map->gpa, map->smm);
+}
+
+static int on_time(void *arg, u32 ring, u64 t_ns)
+{
+	struct full *f = arg;
+
+	(void)ring;
+	if (t_ns >= f->r->start_ns)
+		stores_time(f->stores, at_least(f, t_ns - f->r->start_ns));
+	return 0;
+}
+
+static int on_vcpu(void *arg, u32 ring, u32 vcpu)
+{
+	struct full *f = arg;
+
+	f->vcpu[ring] = vcpu;
+	return 0;
+}
+
+static int on_io(void *arg, u32 ring, const struct rings_io *io)
+{
+	struct full *f = arg;
+	const struct rings_site *site = rings_site(f->rings, io->site);
+	struct event_mmio ev = {
+		.h = {.kind = EVENT_mmio,
+		      .tid = rings_thread(f->rings, ring),
+		      .vcpu = (u16)f->vcpu[ring]},
+		.gpa = io->gpa,
+		.write = 1,
+		.done = io->known ? MMIO_DONE_EXITED : MMIO_DONE_UNREAD,
+		.cpl = 0xff,
+	};
+
+	if (!site)
+		return -EBADMSG;
+	ev.rip = site->pc;
+	ev.len = site->size;
+	ev.insn_len = site->len < sizeof(ev.insn) ? site->len : sizeof(ev.insn);
+	memcpy(ev.insn, site->insn, ev.insn_len);
+	store_le(ev.bytes, io->known ? io->value : 0, 8);
+	f->io++;
+	return full_put(f, &ev.h);
+}
+
+static int on_ram(void *arg, u32 ring, const struct rings_ram *ram, size_t n)
+{
+	struct full *f = arg;
+	struct replica_part parts[REPLICA_PARTS];
+	size_t have;
+	const struct replica_part *before = replica_parts(f->replica, &have);
+	u64 end = 0;
+
+	if (n > REPLICA_PARTS)
+		return -E2BIG;
+	for (size_t i = 0; i < n; i++) {
+		parts[i] = (struct replica_part){ram[i].gpa, ram[i].size, ram[i].host,
+						 ram[i].readonly, ram[i].hidden};
+		if (ram[i].gpa + ram[i].size > end)
+			end = ram[i].gpa + ram[i].size;
+	}
+	memset(f->page[ring], 0, sizeof(f->page[ring]));
+	if (have == n && !memcmp(before, parts, n * sizeof(*parts)))
+		return 0;
+	for (u32 i = 0; i < RINGS_MAX; i++)
+		memset(f->page[i], 0, sizeof(f->page[i]));
+	full_cover(f, ORIGIN_VCPU, true, WHY_NONE, 0, end);
+	return replica_map(f->replica, parts, n);
+}
+
+static int on_lost(void *arg, u32 ring, u64 stores, u64 since_ns, enum ring_lost why)
+{
+	struct full *f = arg;
+	struct event_lost ev = {
+		.h = {.kind = EVENT_lost, .vcpu = VCPU_NONE},
+		.ring = why == RING_LOST_FULL ? ring : UINT32_MAX,
+		.count = stores,
+		.t0_ns = since_ns > f->r->start_ns ? since_ns - f->r->start_ns : 0,
+		.t1_ns = at_least(f, record_now(f->r)),
+		.origins = 1u << ORIGIN_VCPU,
+	};
+
+	f->dropped += stores;
+	return full_put(f, &ev.h);
+}
+
+static int on_end(void *arg, u64 t_ns)
+{
+	struct full *f = arg;
+
+	(void)t_ns;
+	f->ended = true;
+	return 0;
+}
+
+static const struct rings_ops ops = {
+	.stores = on_stores,
+	.site = on_site,
+	.map = on_map,
+	.time = on_time,
+	.vcpu = on_vcpu,
+	.io = on_io,
+	.ram = on_ram,
+	.lost = on_lost,
+	.end = on_end,
+};
+
+/* Recording ends; the VMM goes on as if there were no plugin. */
+void full_give_up(struct full *f, int err)
+{
+	if (f->failed)
+		return;
+	f->failed = true;
+	if (err == -EBADMSG)
+		record_say("%s; recording ends here, the VM goes on",
+			   rings_error(f->rings)[0] ? rings_error(f->rings) : "malformed records");
+	else
+		record_say("%s: %s; recording ends here, the VM goes on", f->r->opts->out_path,
+			   strerror(-err));
+	f->r->write_err = err == -EBADMSG ? 0 : err;
+	rings_close(f->rings);
+	f->rings = NULL;
+	f->stage = STAGE_OVER;
+}
+
+s64 full_drain(struct full *f)
+{
+	const s64 n = rings_drain(f->rings, &ops, f);
+
+	if (n < 0)
+		full_give_up(f, (int)n);
+	return n;
+}
+
+static void reap(struct full *f)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == f->r->child.pid) {
+			f->r->child_gone = true;
+			f->r->child_status = status;
+		}
+}
+
+static void signals(struct full *f, int fd)
+{
+	struct signalfd_siginfo info;
+
+	while (read(fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(f);
+		else if (info.ssi_signo != SIGINT || info.ssi_code != SI_KERNEL)
+			kill(f->r->child.pid, (int)info.ssi_signo);
+	}
+}
+
+static void the_end(struct full *f)
+{
+	if (f->compared_ns != UINT64_MAX)
+		compare(f);
+	if (!f->failed)
+		rings_end(f->rings);
+	f->stage = STAGE_OVER;
+}
+
+static void loop(struct full *f, int signal_fd)
+{
+	struct pollfd fds = {.fd = signal_fd, .events = POLLIN};
+	const struct timespec nap = {.tv_nsec = TICK_NS};
+
+	while (!f->r->child_gone) {
+		s64 n = 0;
+
+		if (f->stage != STAGE_OVER) {
+			tick(f);
+			const int ready = rings_ready(f->rings);
+
+			f->heard |= ready > 0;
+			if (ready < 0)
+				full_give_up(f, -EBADMSG);
+			else
+				n = full_drain(f);
+		}
+		if (f->stage != STAGE_OVER && f->ended)
+			the_end(f);
+		else if (f->stage != STAGE_OVER && f->nsites)
+			compare_step(f);
+		if (n <= 0) {
+			ppoll(&fds, 1, f->stage == STAGE_OVER ? NULL : &nap, NULL);
+			signals(f, signal_fd);
+		}
+		if (f->stage != STAGE_OVER && record_now(f->r) - f->r->sealed_ns > SEAL_NS) {
+			f->r->sealed_ns = record_now(f->r);
+			writer_seal(f->r->writer);
+		}
+	}
+	/* What it had published when it was killed. */
+	if (f->stage != STAGE_OVER)
+		full_drain(f);
+	if (!f->heard)
+		record_say("%s did not load the plugin: full mode needs QEMU's TCG, with plugins",
+			   f->r->child.path);
+	else if (!f->nsites)
+		record_say("no store was told of: full mode needs -accel tcg");
+}
+
+static void summary(struct full *f)
+{
+	const struct writer_stats *s = writer_stats(f->r->writer);
+	const u64 stores = s->kinds[EVENT_store];
+	char text[64];
+
+	snprintf(text, sizeof(text), "%" PRIu64, stores);
+	writer_meta(f->r->writer, "count.stores", text);
+	f->r->ended_ns = record_now(f->r);
+	writer_seal(f->r->writer);
+	if (f->r->opts->quiet)
+		return;
+	record_say("%s: kept %" PRIu64 " stores of %.3f s, lost %" PRIu64
+		   " (%.1f MB, %.2f bytes a store)",
+		   f->r->opts->out_path, stores, f->r->ended_ns / 1e9, f->dropped, s->bytes / 1e6,
+		   stores ? (double)s->bytes / stores : 0);
+	record_say("not seen as stores, but found: %" PRIu64 " bytes, in %" PRIu64
+		   " comparisons of the guest's memory",
+		   f->differed, f->comparisons);
+}
+
+static bool find_plugin(char *path, size_t size)
+{
+	char exe[4096], *slash;
+	const ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (n < 0)
+		return false;
+	exe[n] = '\0';
+	slash = strrchr(exe, '/');
+	if (!slash)
+		return false;
+	*slash = '\0';
+	snprintf(path, size, "%s/vmblame-plugin.so", exe);
+	if (!access(path, R_OK))
+		return true;
+	snprintf(path, size, "%s/../lib/vmblame/vmblame-plugin.so", exe);
+	return !access(path, R_OK);
+}
+
+/* The VMM's command line with the plugin at its end. */
+static char **with_plugin(char *const *argv, const char *path, int fd, int alive)
+{
+	size_t n = 0;
+	char **all, *arg = NULL;
+
+	while (argv[n])
+		n++;
+	all = calloc(n + 3, sizeof(*all));
+	if (!all || asprintf(&arg, "%s,fd=%d,alive=%d", path, fd, alive) < 0) {
+		free(all);
+		return NULL;
+	}
+	memcpy(all, argv, n * sizeof(*all));
+	all[n] = "-plugin";
+	all[n + 1] = arg;
+	return all;
+}
+
+static int start(struct full *f)
+{
+	struct record *r = f->r;
+	char path[8192];
+	int err;
+
+	if (!find_plugin(path, sizeof(path))) {
+		record_say("vmblame-plugin.so is not beside the program");
+		return EXIT_OURS;
+	}
+	err = rings_open(&f->rings, RING_RECORDS, r->opts->lossy ? RING_LOSSY : 0);
+	if (!err)
+		err = replica_open(&f->replica);
+	f->stores = writer_stores(r->writer);
+	if (err || !f->stores) {
+		record_say("cannot share memory with the VMM: %s", strerror(err ? -err : ENOMEM));
+		return EXIT_OURS;
+	}
+	/* The first store waits until what RAM holds before it has been read. */
+	rings_park(f->rings);
+	f->parked_ns = full_mono_ns();
+	char **argv =
+		with_plugin(r->opts->argv, path, rings_fd(f->rings), rings_alive_fd(f->rings));
+	const struct launch_opts launch = {
+		.argv = argv,
+		.as = r->opts->run_as,
+		.inherit = {rings_fd(f->rings), rings_alive_fd(f->rings)},
+	};
+	err = argv ? launch_start(&r->child, &launch) : -ENOMEM;
+	if (err) {
+		record_say("cannot start %s: %s", r->child.path, strerror(-err));
+		return EXIT_OURS;
+	}
+	f->vmm = r->child.pid;
+	err = launch_go(&r->child);
+	rings_handed_over(f->rings);
+	if (err) {
+		record_say("cannot run %s: %s", r->child.path, strerror(-err));
+		return err == -ENOENT ? 127 : 126;
+	}
+	return 0;
+}
+
+static int run(struct full *f, bool *never_ran)
+{
+	struct record *r = f->r;
+	sigset_t set;
+	int ret = launch_find(r->opts->argv[0], r->child.path, sizeof(r->child.path));
+
+	if (ret) {
+		record_say("%s: %s", r->opts->argv[0], strerror(-ret));
+		return ret == -ENOENT ? 127 : 126;
+	}
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	const int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return EXIT_OURS;
+	record_facts(r);
+	ret = start(f);
+	if (!ret) {
+		*never_ran = false;
+		if (r->opts->started)
+			r->opts->started(r->opts->started_arg);
+		privileges_keep(PRIVILEGES_ATTACH);
+		loop(f, fd);
+		summary(f);
+		ret = r->write_err || !f->heard	     ? EXIT_OURS
+		      : WIFSIGNALED(r->child_status) ? 128 + WTERMSIG(r->child_status)
+						     : WEXITSTATUS(r->child_status);
+	}
+	close(fd);
+	return ret;
+}
+
+int record_full_run(struct record_opts *opts, bool *never_ran)
+{
+	struct full *f = calloc(1, sizeof(*f));
+	struct record *r = calloc(1, sizeof(*r));
+	struct writer_opts wopts = {.stores = true};
+	struct timespec real;
+	int ret = EXIT_OURS, err;
+
+	*never_ran = true;
+	if (!f || !r)
+		goto out;
+	clock_gettime(CLOCK_REALTIME, &real);
+	wopts.start_mono_ns = full_mono_ns();
+	wopts.start_real_ns = (u64)real.tv_sec * 1000000000 + (u64)real.tv_nsec;
+	f->r = r;
+	r->opts = opts;
+	r->start_ns = wopts.start_mono_ns;
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	err = writer_open(&r->writer, opts->out_fd, &wopts);
+	if (err)
+		record_say("%s: %s", opts->out_path, strerror(-err));
+	else
+		ret = run(f, never_ran);
+	err = writer_close(r->writer);
+	if (err && !r->write_err && !*never_ran) {
+		record_say("%s: %s", opts->out_path, strerror(-err));
+		ret = EXIT_OURS;
+	}
+	rings_close(f->rings);
+	replica_close(f->replica);
+	free(f->found);
+	buf_free(&f->bytes);
+out:
+	free(r);
+	free(f);
+	return ret;
+}
