@@ -143,6 +143,20 @@ static int parse_triggers(const struct args *args, struct record_opts *opts)
 	return 0;
 }
 
+/* Full mode hears nothing of ports and resets. */
+static int parse_full(const struct record_opts *opts)
+{
+	const struct trigger *const triggers[] = {&opts->from, &opts->until};
+
+	if (strcmp(opts->mode, "full"))
+		return 0;
+	for (size_t i = 0; i < 2; i++)
+		if (triggers[i]->kind != TRIGGER_NONE && triggers[i]->kind != TRIGGER_TIME)
+			return usage_error("record",
+					   "--mode full: --from and --until take SECONDS");
+	return 0;
+}
+
 static int parse_sizes(const struct args *args, struct record_opts *opts)
 {
 	u64 n;
@@ -307,6 +321,8 @@ int cmd_record(int argc, char **argv)
 		ret = parse_mode(&args, &opts);
 	if (!ret)
 		ret = parse_triggers(&args, &opts);
+	if (!ret)
+		ret = parse_full(&opts);
 	if (!ret)
 		ret = parse_sizes(&args, &opts);
 	if (!ret)

@@ -141,11 +141,26 @@ bool compare(struct full *f)
 	return true;
 }
 
+/* A moment with a name; what memory holds is known exactly then. */
+static void mark(struct full *f)
+{
+	struct event_mark ev = {.h = {.kind = EVENT_mark, .vcpu = VCPU_NONE}};
+
+	ev.name_len = (u8)snprintf((char *)ev.name, sizeof(ev.name), "mark-%u", ++f->marks);
+	const int err = full_put(f, &ev.h);
+	if (err)
+		full_give_up(f, err);
+	else
+		record_say("mark-%u at %.6f s", f->marks, (double)f->t_ns / 1e9);
+}
+
 static bool compare_due(const struct full *f)
 {
 	const u64 wait = COMPARE_SHARE * f->compare_cost;
 
 	if (f->stage == STAGE_BEGIN)
+		return f->from_hit;
+	if (f->until_hit || f->marks_due > f->marks)
 		return true;
 	return f->compared_ns != UINT64_MAX &&
 	       record_now(f->r) - f->compared_ns > (wait > COMPARE_MIN_NS ? wait : COMPARE_MIN_NS);
@@ -171,5 +186,10 @@ void compare_step(struct full *f)
 		return;
 	f->stage = STAGE_RUN;
 	f->parked_ns = 0;
-	rings_unpark(f->rings);
+	while (f->marks < f->marks_due && !f->failed)
+		mark(f);
+	if (f->until_hit && !f->failed)
+		full_until(f);
+	else if (!f->failed)
+		rings_unpark(f->rings);
 }

@@ -151,6 +151,11 @@ static int on_stores(void *arg, u32 ring, const struct ring_record *rec, size_t 
 	struct store_raw copy[BATCH];
 	int err = 0;
 
+	/* What was stored before is in what is read at the beginning. */
+	if (f->stage == STAGE_BEGIN) {
+		tick(f);
+		return 0;
+	}
 	stores_thread(f->stores, rings_thread(f->rings, ring), (u16)f->vcpu[ring]);
 	while (n && !err) {
 		const size_t some = n < BATCH ? n : BATCH;
@@ -218,6 +223,8 @@ static int on_io(void *arg, u32 ring, const struct rings_io *io)
 
 	if (!site)
 		return -EBADMSG;
+	if (f->stage == STAGE_BEGIN)
+		return 0;
 	ev.rip = site->pc;
 	ev.len = site->size;
 	ev.insn_len = site->len < sizeof(ev.insn) ? site->len : sizeof(ev.insn);
@@ -227,28 +234,63 @@ static int on_io(void *arg, u32 ring, const struct rings_io *io)
 	return full_put(f, &ev.h);
 }
 
+static bool is_ram(const struct replica_part *parts, size_t n, u64 gpa)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!parts[i].hidden && gpa - parts[i].gpa < parts[i].size)
+			return true;
+	return false;
+}
+
+static int u64_order(const void *a, const void *b)
+{
+	const u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Says of which addresses stores are seen that were no RAM before, and the other way round. */
+static void cover_ram(struct full *f, const struct replica_part *before, size_t nbefore,
+		      const struct replica_part *now, size_t nnow)
+{
+	u64 cuts[4 * REPLICA_PARTS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < nbefore; i++) {
+		cuts[n++] = before[i].gpa;
+		cuts[n++] = before[i].gpa + before[i].size;
+	}
+	for (size_t i = 0; i < nnow; i++) {
+		cuts[n++] = now[i].gpa;
+		cuts[n++] = now[i].gpa + now[i].size;
+	}
+	qsort(cuts, n, sizeof(*cuts), u64_order);
+	for (size_t i = 0; i + 1 < n; i++) {
+		const bool was = is_ram(before, nbefore, cuts[i]), is = is_ram(now, nnow, cuts[i]);
+
+		if (was != is && cuts[i] < cuts[i + 1])
+			full_cover(f, ORIGIN_VCPU, is, WHY_NO_RAM, cuts[i], cuts[i + 1] - cuts[i]);
+	}
+}
+
 static int on_ram(void *arg, u32 ring, const struct rings_ram *ram, size_t n)
 {
 	struct full *f = arg;
 	struct replica_part parts[REPLICA_PARTS];
 	size_t have;
 	const struct replica_part *before = replica_parts(f->replica, &have);
-	u64 end = 0;
 
 	if (n > REPLICA_PARTS)
 		return -E2BIG;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
 		parts[i] = (struct replica_part){ram[i].gpa, ram[i].size, ram[i].host,
 						 ram[i].readonly, ram[i].hidden};
-		if (ram[i].gpa + ram[i].size > end)
-			end = ram[i].gpa + ram[i].size;
-	}
 	memset(f->page[ring], 0, sizeof(f->page[ring]));
 	if (have == n && !memcmp(before, parts, n * sizeof(*parts)))
 		return 0;
 	for (u32 i = 0; i < RINGS_MAX; i++)
 		memset(f->page[i], 0, sizeof(f->page[i]));
-	full_cover(f, ORIGIN_VCPU, true, WHY_NONE, 0, end);
+	cover_ram(f, before, have, parts, n);
 	return replica_map(f->replica, parts, n);
 }
 
@@ -335,9 +377,69 @@ static void signals(struct full *f, int fd)
 	while (read(fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			reap(f);
+		else if (info.ssi_signo == SIGUSR1)
+			f->marks_due++;
 		else if (info.ssi_signo != SIGINT || info.ssi_code != SI_KERNEL)
 			kill(f->r->child.pid, (int)info.ssi_signo);
 	}
+}
+
+/* Nothing more comes: the file is whole even while the VM runs on. */
+static void finish_file(struct full *f)
+{
+	struct writer_stats s;
+	char text[64];
+	u64 stores;
+	int err;
+
+	if (!f->r->writer)
+		return;
+	stores = writer_stats(f->r->writer)->kinds[EVENT_store];
+
+	snprintf(text, sizeof(text), "%" PRIu64, stores);
+	writer_meta(f->r->writer, "count.stores", text);
+	f->r->ended_ns = f->until_ns ? f->until_ns : record_now(f->r);
+	writer_seal(f->r->writer);
+	s = *writer_stats(f->r->writer);
+	err = writer_close(f->r->writer);
+	f->r->writer = NULL;
+	if (err && !f->r->write_err) {
+		f->r->write_err = err;
+		record_say("%s: %s", f->r->opts->out_path, strerror(-err));
+	}
+	if (f->r->opts->quiet)
+		return;
+	record_say("%s: kept %" PRIu64 " stores of %.3f s, lost %" PRIu64
+		   " (%.1f MB, %.2f bytes a store)",
+		   f->r->opts->out_path, stores, f->r->ended_ns / 1e9, f->dropped, s.bytes / 1e6,
+		   stores ? (double)s.bytes / stores : 0);
+	record_say("not seen as stores, but found: %" PRIu64 " bytes, in %" PRIu64
+		   " comparisons of the guest's memory",
+		   f->differed, f->comparisons);
+}
+
+void full_until(struct full *f)
+{
+	f->until_ns = f->t_ns;
+	if (f->r->opts->then == THEN_KILL)
+		kill(f->r->child.pid, SIGTERM);
+	else if (f->r->opts->then == THEN_PAUSE)
+		kill(f->r->child.pid, SIGSTOP);
+	rings_close(f->rings);
+	f->rings = NULL;
+	f->stage = STAGE_OVER;
+	finish_file(f);
+}
+
+/* Seconds only: what the guest says on a port, the plugin does not see. */
+static void triggers(struct full *f)
+{
+	const u64 now = record_now(f->r);
+
+	if (!f->from_hit && trigger_time(&f->r->opts->from, now))
+		f->from_hit = true;
+	if (!f->until_hit && trigger_time(&f->r->opts->until, now))
+		f->until_hit = true;
 }
 
 static void the_end(struct full *f)
@@ -359,6 +461,7 @@ static void loop(struct full *f, int signal_fd)
 
 		if (f->stage != STAGE_OVER) {
 			tick(f);
+			triggers(f);
 			const int ready = rings_ready(f->rings);
 
 			f->heard |= ready > 0;
@@ -388,27 +491,6 @@ static void loop(struct full *f, int signal_fd)
 			   f->r->child.path);
 	else if (!f->nsites)
 		record_say("no store was told of: full mode needs -accel tcg");
-}
-
-static void summary(struct full *f)
-{
-	const struct writer_stats *s = writer_stats(f->r->writer);
-	const u64 stores = s->kinds[EVENT_store];
-	char text[64];
-
-	snprintf(text, sizeof(text), "%" PRIu64, stores);
-	writer_meta(f->r->writer, "count.stores", text);
-	f->r->ended_ns = record_now(f->r);
-	writer_seal(f->r->writer);
-	if (f->r->opts->quiet)
-		return;
-	record_say("%s: kept %" PRIu64 " stores of %.3f s, lost %" PRIu64
-		   " (%.1f MB, %.2f bytes a store)",
-		   f->r->opts->out_path, stores, f->r->ended_ns / 1e9, f->dropped, s->bytes / 1e6,
-		   stores ? (double)s->bytes / stores : 0);
-	record_say("not seen as stores, but found: %" PRIu64 " bytes, in %" PRIu64
-		   " comparisons of the guest's memory",
-		   f->differed, f->comparisons);
 }
 
 static bool find_plugin(char *path, size_t size)
@@ -467,9 +549,12 @@ static int start(struct full *f)
 		record_say("cannot share memory with the VMM: %s", strerror(err ? -err : ENOMEM));
 		return EXIT_OURS;
 	}
+	f->from_hit = r->opts->from.kind == TRIGGER_NONE;
 	/* The first store waits until what RAM holds before it has been read. */
-	rings_park(f->rings);
-	f->parked_ns = full_mono_ns();
+	if (f->from_hit) {
+		rings_park(f->rings);
+		f->parked_ns = full_mono_ns();
+	}
 	char **argv =
 		with_plugin(r->opts->argv, path, rings_fd(f->rings), rings_alive_fd(f->rings));
 	const struct launch_opts launch = {
@@ -508,6 +593,7 @@ static int run(struct full *f, bool *never_ran)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	const int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
@@ -520,7 +606,7 @@ static int run(struct full *f, bool *never_ran)
 			r->opts->started(r->opts->started_arg);
 		privileges_keep(PRIVILEGES_ATTACH);
 		loop(f, fd);
-		summary(f);
+		finish_file(f);
 		ret = r->write_err || !f->heard	     ? EXIT_OURS
 		      : WIFSIGNALED(r->child_status) ? 128 + WTERMSIG(r->child_status)
 						     : WEXITSTATUS(r->child_status);
@@ -553,11 +639,7 @@ int record_full_run(struct record_opts *opts, bool *never_ran)
 		record_say("%s: %s", opts->out_path, strerror(-err));
 	else
 		ret = run(f, never_ran);
-	err = writer_close(r->writer);
-	if (err && !r->write_err && !*never_ran) {
-		record_say("%s: %s", opts->out_path, strerror(-err));
-		ret = EXIT_OURS;
-	}
+	writer_close(r->writer); /* the VMM never ran */
 	rings_close(f->rings);
 	replica_close(f->replica);
 	free(f->found);

@@ -45,9 +45,13 @@ struct full {
 	struct found *found;
 	size_t nfound, found_max;
 	struct buf bytes;
-	bool heard; /* the plugin is there */
+	bool heard;		   /* the plugin is there */
+	bool from_hit;		   /* recording proper is to begin, or has */
+	bool until_hit;		   /* it is to end at the next comparison */
+	unsigned marks, marks_due; /* told, and asked for */
 	bool ended, failed;
 	u64 differed, comparisons;
+	u64 until_ns; /* when recording ended before the VMM did */
 };
 
 /* CLOCK_MONOTONIC. */
@@ -59,6 +63,9 @@ void full_cover(struct full *f, enum origin origin, bool on, enum why why, u64 g
 s64 full_drain(struct full *f);
 /* Recording ends; the VMM goes on as if there were no plugin. */
 void full_give_up(struct full *f, int err);
+
+/* The recording's end, before the VMM's: the vCPUs go on without it. */
+void full_until(struct full *f);
 
 /* Stops the vCPUs where a comparison is due, and compares once they have (record_compare.c). */
 void compare_step(struct full *f);
