@@ -32,7 +32,10 @@ USER_LIBS    := -lbpf -ldw -lelf -lcap -lZydis $(FORMATS_LIBS) -lpthread
 
 formats_src := $(wildcard formats/*.c)
 replay_src  := $(wildcard replay/*.c)
-user_src    := $(filter-out user/agent.c user/agent_%.c,$(wildcard user/*.c))
+# Without BTF there are no BPF programs, and of the modes full alone.
+BTF         ?= $(wildcard /sys/kernel/btf/vmlinux)
+user_src    := $(filter-out user/agent.c user/agent_%.c $(if $(BTF),user/source_none.c,user/source_bpf.c), \
+	$(wildcard user/*.c))
 agent_src   := $(wildcard user/agent.c user/agent_*.c)
 plugin_src  := $(wildcard user/plugin/*.c)
 

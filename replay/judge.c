@@ -346,6 +346,24 @@ static void answer_differ(const struct case_file *c, struct answer *a, const str
 		 seen);
 }
 
+static void answer_initial(const struct case_file *c, struct answer *a, enum looks looks)
+{
+	const bool compared = compared_since(c->piece, c->from, c->limit);
+	const char *sure = looks == LOOKS_AGREE ? "" : "; no later look at the memory confirms it";
+
+	a->verdict = VERDICT_INITIAL;
+	if (compared && !observed_since(&c->virtqueue, c->from))
+		snprintf(
+			a->detail, sizeof(a->detail),
+			"no instruction stored here from %llu.%09llu s on, and whenever memory was "
+			"compared it held what it had held; devices were not observed",
+			SECONDS(c->from.t_ns));
+	else
+		snprintf(a->detail, sizeof(a->detail),
+			 "not written since it has been observed, from %llu.%09llu s on%s",
+			 SECONDS(c->from.t_ns), compared ? "" : sure);
+}
+
 /* False when the piece must be judged byte by byte. */
 static bool case_judge(struct case_file *c, struct answer *a)
 {
@@ -382,13 +400,7 @@ static bool case_judge(struct case_file *c, struct answer *a)
 	} else if (c->write) {
 		a->verdict = VERDICT_WRITTEN_BY;
 	} else {
-		a->verdict = VERDICT_INITIAL;
-		snprintf(a->detail, sizeof(a->detail),
-			 "not written since it has been observed, from %llu.%09llu s on%s",
-			 SECONDS(c->from.t_ns),
-			 looks == LOOKS_AGREE || compared_since(p, c->from, c->limit)
-				 ? ""
-				 : "; no later look at the memory confirms it");
+		answer_initial(c, a, looks);
 	}
 	return true;
 }

@@ -194,6 +194,25 @@ static void image_take(struct image *m, const struct entry *e)
 		m->pending[m->npending++] = (struct pending){e->at, e->req, gpa, end};
 }
 
+/* Where memory is compared, all that was not zero at the beginning was told of then. */
+static void image_zero(struct image *m, const struct state *s)
+{
+	const struct span *span = NULL;
+
+	for (size_t i = 0; s->ncomparisons && m->open && i < m->end - m->gpa; i++) {
+		const u64 at = m->gpa + i;
+
+		if (m->cells[i] != CELL_OPEN)
+			continue;
+		if (!span || at >= span->end)
+			span = span_of(m, at);
+		if (moment_is_end(span->since))
+			continue;
+		m->open--;
+		m->cells[i] = CELL_KNOWN;
+	}
+}
+
 static int image_walk(struct image *m, struct reader *r, const struct state *s, char *err,
 		      size_t err_size)
 {
@@ -208,6 +227,8 @@ static int image_walk(struct image *m, struct reader *r, const struct state *s, 
 	}
 	while (m->open && (ret = ledger_next(l, &e)) == 1)
 		image_take(m, &e);
+	if (!ret)
+		image_zero(m, s);
 	if (ret < 0)
 		snprintf(err, err_size, "%s", ledger_message(l));
 	ledger_close(l);

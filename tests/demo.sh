@@ -8,11 +8,18 @@ G=$B/guests
 vmblame=$B/vmblame
 trace=$B/demo.vmb
 
-if ! "$vmblame" check >"$B/check.txt" 2>&1; then
+# With KVM and BPF a range is watched; without them QEMU's own emulation tells of every store.
+if "$vmblame" check >"$B/check.txt" 2>&1; then
+	mode=watch
+elif grep -q '^mode  *full  *yes' "$B/check.txt"; then
+	mode=full
+	echo "No KVM, or no BPF: see vmblame check. The guest is emulated, and all its stores are recorded."
+else
 	echo "This machine cannot run the demo; vmblame check says:"
 	grep -E '^(host|vmm|mode) .* no ' "$B/check.txt" || cat "$B/check.txt"
 	exit 1
 fi
+mode=${DEMO_MODE:-$mode}
 show() {
 	printf '\n$ %s\n' "$*"
 	"$@"
@@ -21,8 +28,15 @@ show() {
 read -r _ gpa size <"$G/console.addr"
 module=$gpa$size
 echo "A guest loads a module from its disk to $module, and finds it damaged."
-show "$vmblame" record -o "$trace" --force --watch "$module" -- \
-	qemu-system-x86_64 -accel kvm -nodefaults -display none -m 64 -no-reboot -serial stdio \
+if [ $mode = full ]; then
+	set -- --mode full
+	accel=tcg
+else
+	set -- --watch "$module"
+	accel=kvm
+fi
+show "$vmblame" record -o "$trace" --force "$@" -- \
+	qemu-system-x86_64 -accel $accel -nodefaults -display none -m 64 -no-reboot -serial stdio \
 	-drive "if=none,id=d,format=raw,readonly=on,file=$G/console.img" \
 	-device virtio-blk-pci,drive=d -device isa-debug-exit,iobase=0x501,iosize=2
 echo "(exit status $?: the guest gave up)"

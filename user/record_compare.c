@@ -12,7 +12,7 @@
 
 /* Comparing takes this part of the time at most, and comes no more often than that. */
 #define COMPARE_SHARE  30
-#define COMPARE_MIN_NS 1000000000ull
+#define COMPARE_MIN_NS 20000000ull
 /* vCPUs that have not stopped by then do not store: they halt. */
 #define PARK_NS 20000000ull
 

@@ -144,6 +144,20 @@ static int stores_take(struct full *f, u32 ring, const struct store_raw *raw, si
 	return err;
 }
 
+/* vCPUs in several threads: the order in which their stores come out of the rings is not theirs. */
+static int tell_racy(struct full *f)
+{
+	struct event_change ev = {
+		.h = {.kind = EVENT_change, .vcpu = VCPU_NONE},
+		.what = CHANGE_WHAT_ORDER_RACY,
+		.why = WHY_MULTI_VCPU,
+		.count = 1,
+	};
+
+	f->racy = true;
+	return full_put(f, &ev.h);
+}
+
 /* The VMM can write to the ring at any time: what is checked must be a copy. */
 static int on_stores(void *arg, u32 ring, const struct ring_record *rec, size_t n)
 {
@@ -156,6 +170,10 @@ static int on_stores(void *arg, u32 ring, const struct ring_record *rec, size_t 
 		tick(f);
 		return 0;
 	}
+	if (!f->ring)
+		f->ring = ring + 1;
+	if (ring + 1 != f->ring && !f->racy)
+		err = tell_racy(f);
 	stores_thread(f->stores, rings_thread(f->rings, ring), (u16)f->vcpu[ring]);
 	while (n && !err) {
 		const size_t some = n < BATCH ? n : BATCH;

@@ -48,6 +48,8 @@ struct full {
 	bool heard;		   /* the plugin is there */
 	bool from_hit;		   /* recording proper is to begin, or has */
 	bool until_hit;		   /* it is to end at the next comparison */
+	u32 ring;		   /* the one that stores came from first, plus 1 */
+	bool racy;		   /* they came from another, too */
 	unsigned marks, marks_due; /* told, and asked for */
 	bool ended, failed;
 	u64 differed, comparisons;

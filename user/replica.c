@@ -18,7 +18,6 @@
 #define PAGE	     4096u
 #define REGION	     (2u << 20)
 #define WINDOW_PAGES 256u /* read at once */
-#define GAP	     16u  /* equal bytes between two runs, at least */
 
 /* proc_pid_pagemap(5) */
 #define PAGEMAP_PRESENT (1ull << 63)
@@ -202,7 +201,8 @@ struct comparison {
 	s64 differed;
 };
 
-/* The runs of bytes of a page that differ. */
+/* The runs of bytes of a page that differ, and no byte between them: who wrote the same may have
+ * been a store that was seen. */
 static int page_compare(struct comparison *c, const struct replica_part *p, u64 gpa, const u8 *now,
 			const u8 *was)
 {
@@ -214,9 +214,8 @@ static int page_compare(struct comparison *c, const struct replica_part *p, u64 
 		if (at == PAGE)
 			break;
 		size_t end = at + 1;
-		for (size_t i = end; i < PAGE && i < end + GAP; i++)
-			if (now[i] != was[i])
-				end = i + 1;
+		while (end < PAGE && now[end] != was[end])
+			end++;
 		const struct replica_difference d = {
 			.gpa = gpa + at,
 			.now = now + at,
