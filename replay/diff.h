@@ -34,7 +34,7 @@ struct diff_spec {
 	struct moment from, until;
 	bool touched; /* pages that were written and are as they were, too */
 	u64 pages_max;
-	void (*progress)(void *arg, u64 done, u64 all);
+	void (*progress)(u64 done, u64 all);
 	int (*fn)(void *arg, const struct diff_page *p); /* by address; not 0 ends it */
 	void *arg;
 };

@@ -255,7 +255,7 @@ static void tell_progress(struct film *f)
 {
 	if (f->spec.progress && f->done - f->told >= PROGRESS_EACH) {
 		f->told = f->done;
-		f->spec.progress(f->spec.arg, f->done, f->all);
+		f->spec.progress(f->done, f->all);
 	}
 }
 

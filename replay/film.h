@@ -41,7 +41,7 @@ struct film_spec {
 	int (*before)(void *arg, const struct film_page *p, const struct film_write *w);
 	int (*after)(void *arg, struct film_page *p, const struct film_write *w);
 	/* Now and then: how far it is, in writes. May be NULL. */
-	void (*progress)(void *arg, u64 done, u64 all);
+	void (*progress)(u64 done, u64 all);
 	void *arg;
 };
 

@@ -24,7 +24,7 @@ struct find_spec {
 	struct moment limit; /* when: before this */
 	u64 max;	     /* findings; beyond, -E2BIG */
 	u64 pages_max;	     /* of memory at once */
-	void (*progress)(void *arg, u64 done, u64 all);
+	void (*progress)(u64 done, u64 all);
 	/* In the order in which they ended, and at last those that did not. Not 0 ends it. */
 	int (*fn)(void *arg, const struct found *f);
 	void *arg;

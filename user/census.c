@@ -108,13 +108,19 @@ static int event_count(struct census *c, const struct state *s, const struct eve
 		c->writes[ORIGIN_VIRTQUEUE] += !!sg->write;
 		c->written[ORIGIN_VIRTQUEUE] += sg->write ? sg->len : 0;
 	}
+	if (ev->kind == EVENT_unseen) {
+		c->writes[ORIGIN_UNSEEN]++;
+		c->written[ORIGIN_UNSEEN] += ((const struct event_unseen *)ev)->len;
+	}
 	return is_note(ev->kind) ? note_add(c, ev, seq) : 0;
 }
 
 int census_take(struct census *c, struct reader *r, const struct state *s, char *err,
 		size_t err_size)
 {
-	const struct cursor_spec spec = {0};
+	/* Stores are counted by their chunks: to look at each takes its time (hot.h). */
+	const struct cursor_spec spec = {.streams = (1u << STREAM_MAX) - 1 - (1u << STREAM_STORES)};
+	const struct trace_info *info = reader_info(r);
 	struct cursor *cursor = NULL;
 	int ret = cursor_open(&cursor, r, &spec);
 
@@ -122,6 +128,10 @@ int census_take(struct census *c, struct reader *r, const struct state *s, char 
 		snprintf(err, err_size, "cannot read the trace: %s", strerror(-ret));
 		return ret;
 	}
+	for (size_t i = 0; i < info->nchunks; i++)
+		if (info->chunks[i].stream == STREAM_STORES && !info->chunks[i].damaged)
+			c->kinds[EVENT_store] += info->chunks[i].events;
+	c->writes[ORIGIN_VCPU] = c->kinds[EVENT_store];
 	for (bool more = true; more && !ret;) {
 		const struct event *ev;
 		u64 seq;

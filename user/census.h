@@ -27,7 +27,7 @@ struct note {
 struct census {
 	u64 kinds[EVENT_MAX];
 	u64 writes[ORIGIN_MAX];	 /* to guest RAM */
-	u64 written[ORIGIN_MAX]; /* bytes */
+	u64 written[ORIGIN_MAX]; /* bytes; without those of `store` events */
 	u64 device_accesses;	 /* MMIO that is no write to RAM */
 	u64 requests_undone;	 /* stores to watched RAM that came to nothing */
 	u64 boots;

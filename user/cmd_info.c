@@ -9,14 +9,36 @@
 #include "census.h"
 #include "formats/desc.h"
 #include "formats/print.h"
+#include "hot.h"
+#include "progress.h"
+#include "symbols.h"
 #include "trace.h"
 #include "view.h"
 
 struct args {
 	bool json;
+	const char *hot;
+	struct option_list symbols;
 };
 
+/* What --hot asks for. */
+struct hottest {
+	struct hot hot;
+	struct symbols *symbols;
+	u64 n; /* of each list; 0: not asked for */
+};
+
+static void hottest_cleanup(struct hottest *h)
+{
+	hot_cleanup(&h->hot);
+	symbols_cleanup(&h->symbols);
+}
+
 const struct option cmd_info_options[] = {
+	OPTION_TEXT(0, "hot", "N", struct args, hot,
+		    "the N instructions and pages with most bytes stored"),
+	OPTION_LIST(0, "symbols", "FILE[@BASE]", struct args, symbols,
+		    "name the guest's code by this ELF file; may be repeated"),
 	OPTION_FLAG(0, "json", struct args, json, "one JSON object"),
 	OPTION_END,
 };
@@ -77,15 +99,41 @@ static void counts_text(const struct census *c)
 	}
 }
 
-static void origins_text(const struct census *c)
+static void origins_text(const struct census *c, const struct hottest *h)
 {
 	for (unsigned o = ORIGIN_VCPU; o < ORIGIN_MAX; o++) {
-		if (c->writes[o] || c->written[o])
+		if (o == ORIGIN_VCPU && c->kinds[EVENT_store] && !h->n)
+			printf("  %-14s %12" PRIu64 " writes (--hot counts their bytes)\n",
+			       origin_name(o), c->writes[o]);
+		else if (o == ORIGIN_VCPU && c->kinds[EVENT_store])
+			printf("  %-14s %12" PRIu64 " writes, %" PRIu64 " bytes\n", origin_name(o),
+			       c->writes[o], c->written[o] + h->hot.bytes);
+		else if (c->writes[o] || c->written[o])
 			printf("  %-14s %12" PRIu64 " writes, %" PRIu64 " bytes\n", origin_name(o),
 			       c->writes[o], c->written[o]);
 	}
 	printf("  %-14s %12" PRIu64 " accesses to devices; %" PRIu64 " requests came to nothing\n",
 	       "mmio", c->device_accesses, c->requests_undone);
+}
+
+static void hot_text(const struct view *v, const struct hottest *h)
+{
+	struct symbol symbol;
+
+	heading(v, "instructions, by bytes stored");
+	for (size_t i = 0; i < h->hot.npcs && i < h->n; i++) {
+		const struct hot_item *p = &h->hot.pcs[i];
+
+		printf("  0x%-16" PRIx64 " %12" PRIu64 " bytes, %11" PRIu64 " writes", p->key,
+		       p->bytes, p->writes);
+		if (symbols_find(h->symbols, p->key, &symbol))
+			printf("  %s", symbol.name);
+		putchar('\n');
+	}
+	heading(v, "pages, by bytes stored");
+	for (size_t i = 0; i < h->hot.npages && i < h->n; i++)
+		printf("  0x%-16" PRIx64 " %12" PRIu64 " bytes, %11" PRIu64 " writes\n",
+		       h->hot.pages[i].key, h->hot.pages[i].bytes, h->hot.pages[i].writes);
 }
 
 static void coverage_text(const struct state *s)
@@ -161,7 +209,7 @@ static void vhost_text(const struct view *v)
 	}
 }
 
-static void info_text(const struct trace *t, const struct census *c)
+static void info_text(const struct trace *t, const struct census *c, const struct hottest *h)
 {
 	const struct view v = {t->state, NULL, colour_wanted(stdout)};
 	char name[48];
@@ -173,7 +221,9 @@ static void info_text(const struct trace *t, const struct census *c)
 	heading(&v, "events");
 	counts_text(c);
 	heading(&v, "writes to guest RAM");
-	origins_text(c);
+	origins_text(c, h);
+	if (h->n)
+		hot_text(&v, h);
 	heading(&v, "coverage");
 	coverage_text(t->state);
 	if (t->state->coverage.nlosses) {
@@ -343,7 +393,25 @@ static void vhost_json(struct json *j, const struct state *s)
 	json_close(j, ']');
 }
 
-static void info_json(const struct trace *t, const struct census *c)
+static void hot_json(struct json *j, const char *name, const char *key,
+		     const struct hot_item *items, size_t n, const struct symbols *symbols)
+{
+	struct symbol symbol;
+
+	json_open(j, name, '[');
+	for (size_t i = 0; i < n; i++) {
+		json_open(j, NULL, '{');
+		json_hex(j, key, items[i].key);
+		json_u64(j, "bytes", items[i].bytes);
+		json_u64(j, "writes", items[i].writes);
+		if (symbols_find(symbols, items[i].key, &symbol))
+			json_str(j, "symbol", symbol.name);
+		json_close(j, '}');
+	}
+	json_close(j, ']');
+}
+
+static void info_json(const struct trace *t, const struct census *c, const struct hottest *h)
 {
 	const struct trace_info *info = reader_info(t->reader);
 	struct json j = {.f = stdout};
@@ -377,6 +445,13 @@ static void info_json(const struct trace *t, const struct census *c)
 	json_close(&j, ']');
 	vhost_json(&j, t->state);
 	notes_json(&j, c);
+	if (h->n) {
+		json_u64(&j, "bytes_stored", h->hot.bytes);
+		hot_json(&j, "hot_instructions", "rip", h->hot.pcs,
+			 h->hot.npcs < h->n ? h->hot.npcs : h->n, h->symbols);
+		hot_json(&j, "hot_pages", "gpa", h->hot.pages,
+			 h->hot.npages < h->n ? h->hot.npages : h->n, NULL);
+	}
 	json_close(&j, '}');
 	json_end(&j);
 }
@@ -394,15 +469,28 @@ int cmd_info(int argc, char **argv)
 	const int ret = operands_file(argv[0], &operands, &path);
 	if (ret)
 		return ret;
+	CLEANUP(hottest_cleanup) struct hottest hottest = {0};
+	if (args.hot && (size_parse(args.hot, &hottest.n) || !hottest.n))
+		return usage_error(argv[0], "--hot %s: expected a number", args.hot);
+	for (unsigned i = 0; i < args.symbols.n; i++) {
+		if (symbols_add(&hottest.symbols, args.symbols.v[i], err, sizeof(err)))
+			return fail("%s", err);
+	}
 	CLEANUP(trace_cleanup) struct trace trace = {0};
 	if (trace_open(&trace, path))
 		return 1;
 	CLEANUP(census_cleanup) struct census census = {0};
 	if (census_take(&census, trace.reader, trace.state, err, sizeof(err)))
 		return fail("%s", err);
+	const int hot =
+		hottest.n ? hot_take(&hottest.hot, trace.reader, progress_show, err, sizeof(err))
+			  : 0;
+	progress_end();
+	if (hot)
+		return fail("%s", err);
 	if (args.json)
-		info_json(&trace, &census);
+		info_json(&trace, &census, &hottest);
 	else
-		info_text(&trace, &census);
+		info_text(&trace, &census, &hottest);
 	return output_finish(0);
 }

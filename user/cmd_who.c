@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file_place.h"
 #include "formats/desc.h"
 #include "symbols.h"
 #include "trace.h"
@@ -16,7 +17,7 @@
 
 struct args {
 	bool json;
-	const char *before, *count;
+	const char *before, *count, *file;
 	struct option_list symbols;
 };
 
@@ -24,6 +25,8 @@ const struct option cmd_who_options[] = {
 	OPTION_TEXT('n', "count", "N", struct args, count, "the last N writers of each byte (1)"),
 	OPTION_TEXT(0, "before", "T", struct args, before,
 		    "as of time T: 12.5s, 300ms, #EVENT or a mark (the end)"),
+	OPTION_TEXT('f', "file", "FILE@OFFSET+LEN", struct args, file,
+		    "ask about a place in this file, wherever it lay"),
 	OPTION_LIST(0, "symbols", "FILE[@BASE]", struct args, symbols,
 		    "name the guest's code by this ELF file; may be repeated"),
 	OPTION_FLAG(0, "json", struct args, json, "one JSON object a line"),
@@ -202,19 +205,40 @@ static int count_parse(const char *text, unsigned *n)
 	return 0;
 }
 
+/* Asks about each part of a file in turn. */
+static int ask_file(const struct trace *t, const struct file_place *place, struct query *q,
+		    struct printer *s, char *err, size_t err_size)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < place->n && !ret; i++) {
+		const struct file_part *p = &place->parts[i];
+
+		if (!s->json)
+			printf("%sfile+0x%" PRIx64 " lay at 0x%" PRIx64 "%s:\n", i ? "\n" : "",
+			       p->off, p->gpa, p->inferred ? ", by its neighbours" : "");
+		q->gpa = p->gpa;
+		q->end = p->gpa + p->len;
+		s->first = true;
+		ret = query_run(t->reader, t->state, q, show_run, s, NULL, err, err_size);
+	}
+	return ret;
+}
+
 int cmd_who(int argc, char **argv)
 {
 	struct args args = {0};
 	struct operands operands;
 	struct query q = {0};
-	struct range range;
+	struct range range = {0};
 	const char *path;
 	char err[512];
 
 	const enum options_status status = options_parse(argc, argv, &args, &operands);
 	if (status != OPTIONS_OK)
 		return status == OPTIONS_HELP ? 0 : 2;
-	int ret = operands_range(argv[0], &operands, &path, &range);
+	int ret = args.file ? operands_file(argv[0], &operands, &path)
+			    : operands_range(argv[0], &operands, &path, &range);
 	if (!ret)
 		ret = count_parse(args.count, &q.n);
 	if (ret)
@@ -241,7 +265,18 @@ int cmd_who(int argc, char **argv)
 		.json = args.json,
 		.first = true,
 	};
-	ret = query_run(trace.reader, trace.state, &q, show_run, &s, NULL, err, sizeof(err));
+	struct file_place place = {0};
+	if (args.file) {
+		ret = file_place(&trace, argv[0], args.file, q.limit, &place);
+		if (!ret)
+			ret = ask_file(&trace, &place, &q, &s, err, sizeof(err));
+		free(place.parts);
+		if (ret > 0)
+			return ret;
+	} else {
+		ret = query_run(trace.reader, trace.state, &q, show_run, &s, NULL, err,
+				sizeof(err));
+	}
 	if (ret < 0)
 		return fail("%s", err);
 	return output_finish(s.unanswered ? EXIT_NO_ANSWER : 0);

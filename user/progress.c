@@ -19,7 +19,7 @@ static long long now_ns(void)
 	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
 }
 
-void progress_show(void *arg, u64 done, u64 all)
+void progress_show(u64 done, u64 all)
 {
 	static long long next_ns;
 	const long long now = now_ns();
@@ -30,7 +30,7 @@ void progress_show(void *arg, u64 done, u64 all)
 		return;
 	next_ns = now + EACH_NS;
 	shown = true;
-	fprintf(stderr, "\rvmblame: %s: %d %% ", (const char *)arg,
+	fprintf(stderr, "\rvmblame: %d %% ",
 		done < all ? (int)(100.0 * (double)done / (double)all) : 99);
 	fflush(stderr);
 }

@@ -7,9 +7,8 @@
 
 #include "formats/event.h"
 
-/* For the `progress` of what plays a trace; arg is the name of the command. Says nothing when
- * stderr is no terminal. */
-void progress_show(void *arg, u64 done, u64 all);
+/* For the `progress` of what plays a trace. Says nothing when stderr is no terminal. */
+void progress_show(u64 done, u64 all);
 /* Takes the line away. */
 void progress_end(void);
 
