@@ -223,3 +223,38 @@ int chunk_decode(const struct chunk_head *h, const void *body, struct buf *raw, 
 		return bad(why, "a chunk is longer than its blocks");
 	return 0;
 }
+
+int chunk_first_block(const struct chunk_head *h, const void *body, size_t have, struct buf *raw,
+		      struct span *block, ZSTD_DCtx *zstd, size_t *need)
+{
+	struct span s = span_of(body, have);
+	const char *why;
+
+	*need = h->pages_bytes + CHUNK_BLOCKS_MAX * 2 * 10 + 1;
+	if (*need > h->size - sizeof(*h))
+		*need = h->size - sizeof(*h);
+	if (have < *need)
+		return -EAGAIN;
+	span_take(&s, h->pages_bytes);
+	const u64 n = span_varint(&s), nraw = span_varint(&s), stored = span_varint(&s);
+	for (u64 i = 1; i < n && i < CHUNK_BLOCKS_MAX; i++) {
+		span_varint(&s);
+		span_varint(&s);
+	}
+	if (s.bad || !n || n > CHUNK_BLOCKS_MAX || nraw > CHUNK_RAW_MAX || stored > nraw)
+		return -EBADMSG;
+	const size_t at = (size_t)(s.p - (const u8 *)body);
+	if (stored > h->size - sizeof(*h) - at)
+		return -EBADMSG;
+	*need = at + stored;
+	if (have < *need)
+		return -EAGAIN;
+	raw->len = 0;
+	if (!buf_reserve(raw, nraw + CHUNK_RAW_SLACK)) {
+		raw->failed = false;
+		return -ENOMEM;
+	}
+	const int err = block_decode(&s, stored, raw->data, nraw, zstd, &why);
+	*block = span_of(raw->data, nraw);
+	return err;
+}

@@ -63,7 +63,7 @@ struct chunk_head {
 	u8 type;    /* enum chunk_type; others are stepped over */
 	u8 stream;  /* enum stream, 0 unless CHUNK_EVENTS or CHUNK_STORES */
 	u16 reserved16;
-	u32 reserved32;
+	u32 words_sum;	      /* CHUNK_STORES: see stores_words_sum(); else 0 */
 	u64 seq_min, seq_max; /* first and last, 0 unless CHUNK_EVENTS, as all that follow */
 	u64 t_min, t_max;
 	u64 lost;
@@ -122,6 +122,11 @@ int chunk_encode(struct buf *out, struct chunk_head *h, const struct buf *pages,
  * also when there are not exactly nblocks of them; -ENOMEM. */
 int chunk_decode(const struct chunk_head *h, const void *body, struct buf *raw, struct span *blocks,
 		 unsigned nblocks, u64 wanted, ZSTD_DCtx *zstd, const char **why);
+
+/* Unpacks the first block of a valid header's chunk from the first `have` bytes of its body, which
+ * nobody has checked yet. 0; -EAGAIN: *need bytes of the body are needed; -EBADMSG; -ENOMEM. */
+int chunk_first_block(const struct chunk_head *h, const void *body, size_t have, struct buf *raw,
+		      struct span *block, ZSTD_DCtx *zstd, size_t *need);
 
 static inline struct span chunk_pages(const struct chunk_head *h, const void *body)
 {

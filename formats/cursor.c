@@ -44,21 +44,37 @@ struct cursor {
 	struct stores batch;	       /* in bulk: the next stores */
 	struct probe *probe;	       /* when paged */
 	ZSTD_DCtx *zstd;
-	struct buf chunk;
+	struct buf chunk, words;
 	void *scratch;
 	u64 nread;
 	char message[512];
 };
 
-static bool chunk_wanted(const struct cursor *c, const struct lane *l, size_t i)
+/* Whether a chunk of stores touches what is asked for: its first bytes tell. True when in doubt. */
+static bool words_wanted(struct cursor *c, size_t i)
+{
+	struct chunk_head h;
+	struct span pages, words;
+
+	return reader_first_block(c->r, c->r->chunks[i].off, &c->chunk, &c->words, c->zstd, &h,
+				  &pages, &words) ||
+	       h.words_sum != stores_words_sum(pages, words) ||
+	       stores_words_touch(pages, words, c->spec.gpa, c->spec.gpa_end, c->spec.wants,
+				  c->spec.wants_arg);
+}
+
+static bool chunk_wanted(struct cursor *c, const struct lane *l, size_t i)
 {
 	const struct chunk_info *info = &c->r->chunks[i];
 
 	if (info->stream != l->stream || info->t_max < c->spec.t_min ||
 	    (c->spec.t_max && info->t_min > c->spec.t_max))
 		return false;
-	return !c->paged || l->stream == STREAM_STATE ||
-	       reader_chunk_touches(c->r, i, c->spec.gpa, c->spec.gpa_end);
+	if (!c->paged || l->stream == STREAM_STATE)
+		return true;
+	if (!reader_chunk_touches(c->r, i, c->spec.gpa, c->spec.gpa_end))
+		return false;
+	return l->stream != STREAM_STORES || words_wanted(c, i);
 }
 
 /* Finds the lane's next chunk, without reading it. False when there is none. */
@@ -203,13 +219,6 @@ static int chunk_stores(struct cursor *c, struct lane *l, const struct chunk_hea
 	int ret;
 
 	l->npicked = 0;
-	if (c->paged) {
-		ret = chunk_decode(h, c->chunk.data, &l->events.raw, blocks, STORES_BLOCKS,
-				   1ull << STORES_LINES, c->zstd, why);
-		if (ret || !stores_lines_touch(chunk_pages(h, c->chunk.data), blocks[STORES_LINES],
-					       c->spec.gpa, c->spec.gpa_end))
-			return ret;
-	}
 	ret = chunk_decode(h, c->chunk.data, &l->events.raw, blocks, STORES_BLOCKS,
 			   CHUNK_ALL_BLOCKS, c->zstd, why);
 	if (!ret)
@@ -417,6 +426,7 @@ void cursor_close(struct cursor *c)
 	probe_close(c->probe);
 	ZSTD_freeDCtx(c->zstd);
 	buf_free(&c->chunk);
+	buf_free(&c->words);
 	free(c->scratch);
 	free(c);
 }

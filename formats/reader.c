@@ -16,6 +16,7 @@
 #include "index.h"
 #include "pages.h"
 
+#define FIRST_BYTES	4000 /* what the first block of most chunks takes, with all before it */
 #define METAS_MAX	4096 /* keys */
 #define METAS_BYTES_MAX (16u << 20)
 
@@ -81,6 +82,36 @@ int reader_chunk(const struct reader *r, u64 off, u32 size, struct buf *to, stru
 		return -EBADMSG;
 	}
 	return 0;
+}
+
+int reader_first_block(const struct reader *r, u64 off, struct buf *to, struct buf *raw,
+		       ZSTD_DCtx *zstd, struct chunk_head *h, struct span *pages,
+		       struct span *block)
+{
+	size_t need = FIRST_BYTES;
+	const char *why;
+	int err;
+
+	for (int tries = 0; tries < 3; tries++) {
+		const u64 left = r->info.file_bytes - off;
+		const size_t n = left < need + sizeof(*h) ? left : need + sizeof(*h);
+
+		to->len = 0;
+		if (off > r->info.file_bytes || n < sizeof(*h) || !buf_reserve(to, n))
+			return -ENODATA;
+		err = reader_pread(r, to->data, n, off);
+		if (err)
+			return err;
+		memcpy(h, to->data, sizeof(*h));
+		if (!chunk_head_valid(h, off, &why))
+			return -EBADMSG;
+		err = chunk_first_block(h, to->data + sizeof(*h), n - sizeof(*h), raw, block, zstd,
+					&need);
+		*pages = span_of(to->data + sizeof(*h), h->pages_bytes);
+		if (err != -EAGAIN)
+			return err;
+	}
+	return -EBADMSG;
 }
 
 int reader_add(struct reader *r, const struct chunk_info *info, struct span pages)

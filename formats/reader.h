@@ -73,6 +73,10 @@ struct cursor_spec {
 	u64 t_min, t_max;  /* ns, inclusive; t_max 0: no end */
 	bool backward;	   /* newest first */
 	const bool *kinds; /* EVENT_MAX entries, true for those wanted; NULL: all */
+	/* With a range, of stores: whether stores to these 8-byte words of a page (bit i % 64 of
+	 * words[i / 64], of 512) still matter to the caller. NULL: all do. */
+	bool (*wants)(void *arg, u64 gpa, const u64 *words);
+	void *wants_arg;
 	bool bulk; /* forward only: stores come as many as follow one another, with the status
 		    * CURSOR_STORES, by cursor_stores(); all of a chunk that is read do,
 		    * whatever page or time was asked for */

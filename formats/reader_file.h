@@ -51,6 +51,13 @@ void reader_complain(struct reader *r, u64 off, const char *why);
 int reader_chunk(const struct reader *r, u64 off, u32 size, struct buf *to, struct chunk_head *h,
 		 const char **why);
 
+/* The header, the page set and the first block of a chunk, no more of it being read; they live
+ * until the next call with the same buffers. 0 or a negative errno: read the whole chunk, which
+ * will tell. */
+int reader_first_block(const struct reader *r, u64 off, struct buf *to, struct buf *raw,
+		       ZSTD_DCtx *zstd, struct chunk_head *h, struct span *pages,
+		       struct span *block);
+
 /* Adds an events chunk with its page set. 0 or -ENOMEM. */
 int reader_add(struct reader *r, const struct chunk_info *info, struct span pages);
 

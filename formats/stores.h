@@ -24,7 +24,8 @@
 #define STORES_MAPS 4096u
 
 enum stores_block {
-	STORES_LINES, /* u64 a page of the chunk's page set: the 64-byte lines that are touched */
+	STORES_WORDS, /* 512 bits a page of the chunk's page set: the 8-byte words that are touched
+		       */
 	STORES_SITE,  /* sites in the order of their first stores */
 	STORES_ASIDE, /* time, thread, vCPU, mappings, numbers: what changed, and before which store
 		       */
@@ -122,8 +123,18 @@ int stores_begin(struct stores_decoder *d, const struct chunk_head *h,
 /* The next stores; they live until the next call. 1; 0 at the end of the chunk; -EBADMSG. */
 int stores_next(struct stores_decoder *d, struct stores *out, const char **why);
 
-/* Whether the lines of a chunk (its page set and its block STORES_LINES) touch [gpa,end). True when
- * they are malformed: nothing can be ruled out then. */
-bool stores_lines_touch(struct span pages, struct span lines, u64 gpa, u64 end);
+/* Words of a page, as a set of bits. */
+#define STORES_PAGE_WORDS 512u
+#define STORES_PAGE_BYTES (STORES_PAGE_WORDS / 8)
+
+/* The checksum of a chunk's page set and words in its header, so that they can be believed without
+ * the rest of the chunk. */
+u32 stores_words_sum(struct span pages, struct span words);
+/* Whether the words of a chunk (its page set and its block STORES_WORDS) touch [gpa,end), and
+ * wants(), unless it is NULL, says that one of these words of the page at gpa matters (bit i % 64
+ * of words[i / 64]: the 8 bytes from 8 i on). True when they are malformed: nothing can be ruled
+ * out then. */
+bool stores_words_touch(struct span pages, struct span words, u64 gpa, u64 end,
+			bool (*wants)(void *arg, u64 gpa, const u64 *words), void *arg);
 
 #endif

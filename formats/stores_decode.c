@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "pages.h"
 #include "stores_model.h"
@@ -360,9 +361,36 @@ int stores_next(struct stores_decoder *d, struct stores *out, const char **why)
 	return 1;
 }
 
-bool stores_lines_touch(struct span pages, struct span lines, u64 gpa, u64 end)
+u32 stores_words_sum(struct span pages, struct span words)
 {
-	u64 page = 0;
+	return (u32)XXH64(words.p, span_left(&words), XXH64(pages.p, span_left(&pages), 0));
+}
+
+/* The words of a page at `start` that lie in [gpa,end), of those that are touched. */
+static bool words_clip(const u8 *bits, u64 start, u64 gpa, u64 end, u64 *words)
+{
+	const unsigned first = gpa > start ? (gpa - start) >> 3 : 0;
+	const unsigned last =
+		end - start < 1 << PAGE_BITS ? (end - start - 1) >> 3 : STORES_PAGE_WORDS - 1;
+	u64 any = 0;
+
+	for (unsigned i = 0; i < STORES_PAGE_WORDS / 64; i++) {
+		words[i] = load_le(bits + 8 * i, 8);
+		if (i < first / 64 || i > last / 64)
+			words[i] = 0;
+		if (i == first / 64)
+			words[i] &= ~0ull << first % 64;
+		if (i == last / 64)
+			words[i] &= ~0ull >> (63 - last % 64);
+		any |= words[i];
+	}
+	return any;
+}
+
+bool stores_words_touch(struct span pages, struct span words, u64 gpa, u64 end,
+			bool (*wants)(void *arg, u64 gpa, const u64 *words), void *arg)
+{
+	u64 page = 0, clipped[STORES_PAGE_WORDS / 64];
 
 	if (end <= gpa)
 		return false;
@@ -373,16 +401,15 @@ bool stores_lines_touch(struct span pages, struct span lines, u64 gpa, u64 end)
 			return true;
 		page += gap;
 		for (u64 i = 0; i <= more; i++, page++) {
-			const u8 *mask = span_take(&lines, 8);
-
-			if (!mask)
-				return true;
+			const u8 *bits = span_take(&words, STORES_PAGE_BYTES);
 			const u64 start = page << PAGE_BITS;
+
+			if (!bits)
+				return true;
 			if (start >= end || (start | ((1 << PAGE_BITS) - 1)) < gpa)
 				continue;
-			const unsigned first = gpa > start ? (gpa - start) >> 6 : 0;
-			const u64 last = end - start < 1 << PAGE_BITS ? (end - start - 1) >> 6 : 63;
-			if (load_le(mask, 8) >> first << first << (63 - last))
+			if (words_clip(bits, start, gpa, end, clipped) &&
+			    (!wants || wants(arg, start, clipped)))
 				return true;
 		}
 	}

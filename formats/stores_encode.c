@@ -31,7 +31,7 @@ struct known_site {
 
 struct touched {
 	u64 page; /* gpa >> 12 */
-	u64 lines;
+	u64 words[STORES_PAGE_WORDS / 64];
 };
 
 struct stores_encoder {
@@ -382,8 +382,10 @@ static inline bool store_put(struct stores_encoder *e, const u64 *maps, const st
 	const u64 mask = bytes_mask(s->size), value = raw->value & mask;
 	u64 *held = model_held(m, gva, s->size);
 
-	e->touched[e->map_touched[slot]].lines |=
-		1ull << (gva >> 6 & 63) | 1ull << ((gva + s->size - 1) >> 6 & 63);
+	u64 *words = e->touched[e->map_touched[slot]].words;
+	const unsigned first = (gva & 0xfff) >> 3, last = ((gva & 0xfff) + s->size - 1) >> 3;
+	words[first / 64] |= 1ull << first % 64;
+	words[last / 64] |= 1ull << last % 64;
 	code |= gva_encode(m, s, gva, ends) << 2;
 	code |= value_encode(m, s, gva, value, mask, *held, ends) << 5;
 	*ends->at[STORES_CODES]++ = (u8)code;
@@ -449,9 +451,12 @@ int stores_seal(struct stores_encoder *e, struct chunk_head *h, struct buf *page
 
 		if (pages_add(e->pages, gpa, gpa + 1))
 			return -ENOMEM;
-		buf_put(&e->blocks[STORES_LINES], &t->lines, sizeof(t->lines));
+		buf_put(&e->blocks[STORES_WORDS], t->words, sizeof(t->words));
 	}
 	pages_flush(e->pages, pages);
+	h->words_sum = stores_words_sum(
+		span_of(pages->data, pages->len),
+		span_of(e->blocks[STORES_WORDS].data, e->blocks[STORES_WORDS].len));
 	h->type = CHUNK_STORES;
 	h->stream = STREAM_STORES;
 	h->events = e->n;

@@ -314,7 +314,7 @@ static int queue_take(struct player *p, const struct entry *e, u64 gpa, u64 end)
 
 static int player_run(struct player *p, char *err, size_t err_size)
 {
-	const struct ledger_spec spec = {p->h->gpa, p->h->end, p->h->limit, MOMENT_START, false};
+	const struct ledger_spec spec = {.gpa = p->h->gpa, .end = p->h->end, .limit = p->h->limit};
 	struct ledger *l = NULL;
 	struct entry e;
 	int ret = ledger_open(&l, p->reader, &p->coverage, &spec);

@@ -37,6 +37,8 @@ int ledger_open(struct ledger **out, struct reader *r, const struct coverage *co
 		.t_min = spec->from.t_ns,
 		.t_max = spec->limit.t_ns ? spec->limit.t_ns : 1,
 		.backward = spec->backward,
+		.wants = spec->wants,
+		.wants_arg = spec->wants_arg,
 		.kinds = ledger_kinds,
 	};
 	const int err = cursor_open(&l->cursor, r, &cursor_spec);

@@ -37,6 +37,9 @@ struct ledger_spec {
 	struct moment limit; /* and lie before it */
 	struct moment from;  /* and not before this */
 	bool backward;
+	/* As in struct cursor_spec. */
+	bool (*wants)(void *arg, u64 gpa, const u64 *words);
+	void *wants_arg;
 };
 
 struct ledger;

@@ -213,10 +213,36 @@ static void image_zero(struct image *m, const struct state *s)
 	}
 }
 
+/* Words whose bytes are all settled need no earlier stores. */
+static bool image_wants(void *arg, u64 gpa, const u64 *words)
+{
+	const struct image *m = arg;
+
+	for (u64 i = 0; i < 4096; i++) {
+		const u64 at = gpa + i;
+
+		if (!(words[i / 512] >> i / 8 % 64 & 1)) {
+			i |= 7;
+			continue;
+		}
+		if (at >= m->gpa && at < m->end &&
+		    (m->cells[at - m->gpa] == CELL_OPEN || m->cells[at - m->gpa] == CELL_PENDING))
+			return true;
+	}
+	return false;
+}
+
 static int image_walk(struct image *m, struct reader *r, const struct state *s, char *err,
 		      size_t err_size)
 {
-	const struct ledger_spec spec = {m->gpa, m->end, m->limit, MOMENT_START, true};
+	const struct ledger_spec spec = {
+		.gpa = m->gpa,
+		.end = m->end,
+		.limit = m->limit,
+		.backward = true,
+		.wants = image_wants,
+		.wants_arg = m,
+	};
 	struct ledger *l = NULL;
 	int ret = ledger_open(&l, r, &s->coverage, &spec);
 	struct entry e;

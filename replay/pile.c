@@ -235,6 +235,30 @@ static int later_collect(struct pile *p, struct reader *r, const struct state *s
 	return ret;
 }
 
+/* For the walk: words of which some byte still lacks a writer, or the one before it. */
+struct wanted {
+	const struct pile *pile;
+	const struct counts *counts;
+};
+
+static bool pile_wants(void *arg, u64 gpa, const u64 *words)
+{
+	const struct wanted *w = arg;
+
+	for (unsigned i = 0; i < 512; i++) {
+		if (!(words[i / 64] >> i % 64 & 1))
+			continue;
+		const u64 word = gpa + 8 * i;
+		const u64 from = word > w->pile->gpa ? word : w->pile->gpa;
+		const u64 to = word + 8 < w->pile->end ? word + 8 : w->pile->end;
+
+		if (from < to && counts_below(w->counts, from - w->pile->gpa, to - w->pile->gpa,
+					      w->counts->want + 1))
+			return true;
+	}
+	return false;
+}
+
 int pile_collect(struct pile *p, struct reader *r, const struct state *s,
 		 const struct query *window, char *err, size_t err_size)
 {
@@ -247,7 +271,13 @@ int pile_collect(struct pile *p, struct reader *r, const struct state *s,
 	c.n = calloc(c.size, sizeof(*c.n));
 	c.full = calloc(c.size / BLOCK + 1, sizeof(*c.full));
 	struct ledger *l = NULL;
-	const struct ledger_spec spec = {p->gpa, p->end, window->limit, MOMENT_START, true};
+	const struct wanted wanted = {p, &c};
+	const struct ledger_spec spec = {.gpa = p->gpa,
+					 .end = p->end,
+					 .limit = window->limit,
+					 .backward = true,
+					 .wants = pile_wants,
+					 .wants_arg = (void *)&wanted};
 	if (!ret && (!c.n || !c.full))
 		ret = -ENOMEM;
 	if (!ret)

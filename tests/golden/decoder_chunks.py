@@ -13,7 +13,7 @@ EVENTS, META, INDEX, STORES = 1, 2, 3, 4
 BLOCKS = {EVENTS: 19, META: 1, INDEX: 1, STORES: 13}
 STREAMS = "state", "activity", "content", "stores"
 KNOWN_FEATURES = 1  # chunks of stores
-Chunk = namedtuple("Chunk", "magic off size raw_bytes pages_bytes events type stream zero16 zero32 "
+Chunk = namedtuple("Chunk", "magic off size raw_bytes pages_bytes events type stream zero16 words_sum "
                    "seq_min seq_max t_min t_max lost body_checksum checksum")
 CHUNK = struct.Struct("<8sQIIIIBBHI7Q")
 Row = namedtuple("Row", "off size events type stream zero16 pages_bytes "

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Section 4 of docs/format.md: the stores of a chunk."""
 import struct
+import xxhash
 from decoder_chunks import Bytes, chunk_body, need, page_runs
 from decoder_events import M64, Event, unzigzag
 
-LINES, SITES, ASIDE, CODES, KNOWN, STEP, SIDE, PLAIN, NEAR8, NEAR16 = 0, 1, 2, 3, 4, 5, 6, 7, 11, 12
+WORDS, SITES, ASIDE, CODES, KNOWN, STEP, SIDE, PLAIN, NEAR8, NEAR16 = 0, 1, 2, 3, 4, 5, 6, 7, 11, 12
 TIME, THREAD, MAP, NUMBERS = range(4)
 BOOT_UNKNOWN = 0xffffffff
 
@@ -153,20 +154,22 @@ def chunk_stores(data, off, kind):
     need(events[-1].seq == head.seq_max, "the last sequence number is wrong")
     need(next(model.fresh, None) is None, "a site that stores nothing")
     need(not any(block.left() for block in blocks[SITES:]), "bytes are left over")
-    check_summary(head, page_runs(pages), blocks[LINES], events)
+    check_summary(head, pages, blocks[WORDS], events)
     return events
 
 
-def check_summary(head, runs, lines, events):
-    """What the chunk's header, page set and lines say of its stores is true."""
+def check_summary(head, page_set, words, events):
+    """What the chunk's header, page set and words say of its stores is true."""
     need((events[0].t_ns, events[-1].t_ns) == (head.t_min, head.t_max), "t_min or t_max is wrong")
     need(head.lost == 0, "lost is wrong")
     touched = {}
     for values in (event.values for event in events):
-        page, first = values["gpa"] >> 12, (values["gpa"] & 4095) >> 6
-        for line in range(first, ((values["gpa"] & 4095) + values["len"] - 1 >> 6) + 1):
-            touched[page] = touched.get(page, 0) | 1 << line
+        page, first = values["gpa"] >> 12, (values["gpa"] & 4095) >> 3
+        for word in range(first, ((values["gpa"] & 4095) + values["len"] - 1 >> 3) + 1):
+            touched[page] = touched.get(page, 0) | 1 << word
     pages = sorted(touched)
-    need([page for a, b in runs for page in range(a, b)] == pages, "the page set is wrong")
-    need(lines.data == b"".join(struct.pack("<Q", touched[page]) for page in pages),
-         "the lines are wrong")
+    need([page for a, b in page_runs(page_set) for page in range(a, b)] == pages, "the page set is wrong")
+    need(words.data == b"".join(touched[page].to_bytes(64, "little") for page in pages),
+         "the words are wrong")
+    need(head.words_sum == xxhash.xxh64_intdigest(words.data, xxhash.xxh64_intdigest(page_set)) &
+         0xffffffff, "the sum of the words is wrong")

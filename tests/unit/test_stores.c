@@ -88,17 +88,21 @@ static void check_chunk(const struct sealed *c, size_t first)
 	assert_int_equal(c->h.t_max, put[at - 1].h.t_ns);
 }
 
-/* Every page of the set was stored to, and so was every line that is told. */
-static void check_lines(const struct sealed *c)
+/* Every page of the set was stored to, and the sum is that of both. */
+static void check_words(const struct sealed *c)
 {
-	struct span lines = c->blocks[STORES_LINES];
+	struct span words = c->blocks[STORES_WORDS];
 
 	assert_true(pages_valid(c->pages));
-	while (span_left(&lines)) {
-		const u8 *mask = span_take(&lines, 8);
+	assert_int_equal(c->h.words_sum, stores_words_sum(c->pages, words));
+	while (span_left(&words)) {
+		const u8 *bits = span_take(&words, STORES_PAGE_BYTES);
+		u64 any = 0;
 
-		assert_non_null(mask);
-		assert_int_not_equal(load_le(mask, 8), 0);
+		assert_non_null(bits);
+		for (unsigned i = 0; i < STORES_PAGE_BYTES; i += 8)
+			any |= load_le(bits + i, 8);
+		assert_int_not_equal(any, 0);
 	}
 }
 
@@ -118,7 +122,7 @@ static size_t burst_put(const struct guest_burst *b, u64 *seq, size_t first)
 
 			seal(enc, &c);
 			check_chunk(&c, first);
-			check_lines(&c);
+			check_words(&c);
 			sealed_free(&c);
 			first = nput;
 		}
@@ -148,7 +152,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(first, STORES_MAX); /* that one was full */
 	seal(enc, &c);
 	check_chunk(&c, first);
-	check_lines(&c);
+	check_words(&c);
 	sealed_free(&c);
 }
 
@@ -256,7 +260,7 @@ static void test_sites_fill_chunk(void **state)
 	assert_true(stores_full(enc));
 	seal(enc, &c);
 	check_chunk(&c, 0);
-	check_lines(&c);
+	check_words(&c);
 	sealed_free(&c);
 	assert_int_equal(stores_put(enc, 0, raw + STORES_SITES, 100, STORES_SITES + 1), 100);
 	assert_false(stores_full(enc));
@@ -392,7 +396,7 @@ static void test_stores_refused(void **state)
 		put_note(&ev, 1, 2);
 		seal(enc, &c);
 		check_chunk(&c, 0);
-		check_lines(&c);
+		check_words(&c);
 		sealed_free(&c);
 	}
 }
@@ -448,10 +452,10 @@ static void test_nothing_put(void **state)
 	sealed_free(&c);
 }
 
-static bool lines_touch_brute(u64 gpa, u64 end)
+static bool words_touch_brute(u64 gpa, u64 end)
 {
 	for (size_t i = 0; i < nput && gpa < end; i++) {
-		const u64 first = put[i].gpa & ~63ull, last = (put[i].gpa + put[i].len - 1) | 63;
+		const u64 first = put[i].gpa & ~7ull, last = (put[i].gpa + put[i].len - 1) | 7;
 
 		if (first < end && last >= gpa)
 			return true;
@@ -459,7 +463,7 @@ static bool lines_touch_brute(u64 gpa, u64 end)
 	return false;
 }
 
-static void test_lines_touch(void **state)
+static void test_words_touch(void **state)
 {
 	static struct guest g;
 	static struct guest_burst b;
@@ -481,27 +485,31 @@ static void test_lines_touch(void **state)
 							 : random_next(&g.seed) % (1ull << 33);
 		const u64 len = random_next(&g.seed) % 3 ? random_next(&g.seed) % 130
 							 : random_next(&g.seed) % 9000;
-		const bool touch = lines_touch_brute(gpa, gpa + len);
+		const bool touch = words_touch_brute(gpa, gpa + len);
 
-		assert_int_equal(
-			stores_lines_touch(c.pages, c.blocks[STORES_LINES], gpa, gpa + len), touch);
+		assert_int_equal(stores_words_touch(c.pages, c.blocks[STORES_WORDS], gpa, gpa + len,
+						    NULL, NULL),
+				 touch);
 		touched += touch;
 	}
 	assert_in_range(touched, 1000, 39000);
-	assert_true(stores_lines_touch(c.pages, c.blocks[STORES_LINES], 0, ~0ull));
-	assert_false(stores_lines_touch(c.pages, c.blocks[STORES_LINES], put[0].gpa, put[0].gpa));
+	assert_true(stores_words_touch(c.pages, c.blocks[STORES_WORDS], 0, ~0ull, NULL, NULL));
+	assert_false(stores_words_touch(c.pages, c.blocks[STORES_WORDS], put[0].gpa, put[0].gpa,
+					NULL, NULL));
 	/* Malformed: nothing can be ruled out. */
-	c.blocks[STORES_LINES].end -= 4;
-	assert_true(stores_lines_touch(c.pages, c.blocks[STORES_LINES], 1ull << 50, ~0ull));
-	c.blocks[STORES_LINES].end += 4;
+	c.blocks[STORES_WORDS].end -= 4;
+	assert_true(
+		stores_words_touch(c.pages, c.blocks[STORES_WORDS], 1ull << 50, ~0ull, NULL, NULL));
+	c.blocks[STORES_WORDS].end += 4;
 	c.pages.end--;
-	assert_true(stores_lines_touch(c.pages, c.blocks[STORES_LINES], 1ull << 50, ~0ull));
+	assert_true(
+		stores_words_touch(c.pages, c.blocks[STORES_WORDS], 1ull << 50, ~0ull, NULL, NULL));
 	c.pages.end++;
 	sealed_free(&c);
 }
 
 /* The last page of all. */
-static void test_lines_touch_top(void **state)
+static void test_words_touch_top(void **state)
 {
 	struct sealed c;
 
@@ -510,12 +518,13 @@ static void test_lines_touch_top(void **state)
 	assert_int_equal(stores_map(enc, 0, 0x5000, ~0xfffull, false), 0);
 	assert_int_equal(stores_put(enc, 0, &simple, 1, 1), 1);
 	seal(enc, &c);
-	const struct span lines = c.blocks[STORES_LINES];
+	const struct span words = c.blocks[STORES_WORDS];
 
-	assert_true(stores_lines_touch(c.pages, lines, ~0xfffull, ~0ull));
-	assert_true(stores_lines_touch(c.pages, lines, ~0xfffull + 0x10, ~0xfffull + 0x11));
-	assert_false(stores_lines_touch(c.pages, lines, ~0xfffull + 0x40, ~0ull));
-	assert_false(stores_lines_touch(c.pages, lines, 0, ~0xfffull));
+	assert_true(stores_words_touch(c.pages, words, ~0xfffull, ~0ull, NULL, NULL));
+	assert_true(
+		stores_words_touch(c.pages, words, ~0xfffull + 0x10, ~0xfffull + 0x11, NULL, NULL));
+	assert_false(stores_words_touch(c.pages, words, ~0xfffull + 0x40, ~0ull, NULL, NULL));
+	assert_false(stores_words_touch(c.pages, words, 0, ~0xfffull, NULL, NULL));
 	sealed_free(&c);
 }
 
@@ -559,8 +568,8 @@ int main(void)
 		CODEC_TEST(test_site_redefined),     CODEC_TEST(test_lanes_differ),
 		CODEC_TEST(test_facts_refused),	     CODEC_TEST(test_stores_refused),
 		CODEC_TEST(test_refused_at_the_end), CODEC_TEST(test_refused_at_the_start),
-		CODEC_TEST(test_nothing_put),	     CODEC_TEST(test_lines_touch),
-		CODEC_TEST(test_lines_touch_top),
+		CODEC_TEST(test_nothing_put),	     CODEC_TEST(test_words_touch),
+		CODEC_TEST(test_words_touch_top),
 	};
 
 	stores_encoder_close(NULL);

@@ -40,7 +40,7 @@ static struct stores_decoder *dec;
 /* Three stores by hand: a byte to 0x1000 by a new site, eight bytes to the same address by another,
  * and the byte again. */
 static const struct text hand[STORES_BLOCKS] = {
-	[STORES_LINES] = TEXT("\1\0\0\0\0\0\0\0"),
+	[STORES_WORDS] = TEXT("\1\0\0\0\0\0\0\0"),
 	[STORES_SITE] = TEXT("\x20\0\2\3"),
 	[STORES_ASIDE] = TEXT("\0\2\2\0"),
 	[STORES_CODES] = TEXT("\xf3\xeb\x0a"),
