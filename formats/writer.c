@@ -20,7 +20,6 @@
 #define META_BYTES	     (64u << 10)
 #define META_VALUE_MAX	     (1u << 20)
 #define META_KEY_MAX	     255u
-/* Stores come by the hundred million, and another level gains them little. */
 #define STORES_LEVEL 1
 
 struct open_chunk {
@@ -39,6 +38,7 @@ struct writer {
 	struct open_chunk open[STREAM_MAX];
 	struct stores_encoder *stores;
 	bool may_store; /* the file's header says so */
+	int stores_level;
 	struct buf metas;
 	u32 nmetas;
 	struct buf rows; /* of the index */
@@ -94,6 +94,7 @@ int writer_open(struct writer **out, int fd, const struct writer_opts *opts)
 	}
 	w->fd = fd;
 	w->may_store = opts->stores;
+	w->stores_level = STORES_LEVEL;
 	w->level = opts->level ? opts->level : 3;
 	w->chunk_events = opts->chunk_events ? opts->chunk_events : CHUNK_EVENTS_DEFAULT;
 	if (w->chunk_events > DECODE_EVENTS)
@@ -128,7 +129,7 @@ int writer_open(struct writer **out, int fd, const struct writer_opts *opts)
 static int chunk_write(struct writer *w, struct chunk_head *h, const struct buf *pages,
 		       const struct buf *const *blocks, unsigned nblocks)
 {
-	const int level = h->type == CHUNK_STORES ? STORES_LEVEL : w->level;
+	const int level = h->type == CHUNK_STORES ? w->stores_level : w->level;
 
 	h->off = w->stats.bytes;
 	w->out.len = 0;
@@ -287,6 +288,11 @@ int writer_put_stores(struct writer *w, unsigned lane, const struct store_raw *s
 			stores_seal_chunk(w);
 	}
 	return w->err;
+}
+
+void writer_stores_level(struct writer *w, int level)
+{
+	w->stores_level = level;
 }
 
 int writer_meta(struct writer *w, const char *key, const char *value)

@@ -371,6 +371,10 @@ s64 full_drain(struct full *f)
 {
 	const s64 n = rings_drain(f->rings, &ops, f);
 
+	/* Who keeps up can afford to compress harder. */
+	if (n >= 0)
+		writer_stores_level(f->r->writer, n < RING_RECORDS / 8 ? 3 : 1);
+
 	if (n < 0)
 		full_give_up(f, (int)n);
 	return n;
