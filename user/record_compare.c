@@ -117,7 +117,10 @@ bool compare(struct full *f)
 	u64 read = 0;
 
 	f->nfound = f->bytes.len = 0;
-	const s64 differed = replica_compare(f->replica, f->vmm, on_difference, f, &read);
+	/* Behind a wrapper the VMM is not the process that was started. */
+	const pid_t thread = (pid_t)rings_thread(f->rings, 0);
+	const s64 differed =
+		replica_compare(f->replica, thread ? thread : f->vmm, on_difference, f, &read);
 	if (differed < 0) {
 		record_say("cannot compare the guest's memory: %s: what devices wrote is not "
 			   "known",

@@ -119,24 +119,26 @@ static int store_cross(struct full *f, u32 ring, const struct store_raw *raw)
 
 static int stores_take(struct full *f, u32 ring, const struct store_raw *raw, size_t n)
 {
+	u8 *const *pages = f->page[ring];
 	size_t from = 0;
 	int err = 0;
 
 	for (size_t i = 0; i < n && !err; i++) {
-		const struct rings_site *site = rings_site(f->rings, raw[i].site);
 		const u64 gva = raw[i].gva, at = gva & 0xfff;
-		u8 *page = f->page[ring][ring_map_slot(gva)];
+		const u32 site = raw[i].site;
+		const u8 size = site < STORES_SITE_IDS ? f->size[site] : 0;
+		u8 *page = pages[ring_map_slot(gva)];
 
-		if (!site)
+		if (!size)
 			return -EBADMSG;
-		if (at + site->size > 0x1000) {
+		if (at + size > 0x1000) {
 			if (i > from)
 				err = writer_put_stores(f->r->writer, ring, raw + from, i - from);
 			if (!err)
 				err = store_cross(f, ring, &raw[i]);
 			from = i + 1;
 		} else if (page) {
-			store_le(page + at, raw[i].value, site->size);
+			store_le(page + at, raw[i].value, size);
 		}
 	}
 	if (!err && n > from)
@@ -196,6 +198,7 @@ static int on_site(void *arg, u32 ring, u32 number, const struct rings_site *sit
 	if (number >= STORES_SITE_IDS - 8 * CROSS_SITES_MAX)
 		return -E2BIG;
 	f->nsites++;
+	f->size[number] = site->size;
 	return stores_site(f->stores, number, &s);
 }
 
@@ -567,7 +570,8 @@ static int start(struct full *f)
 	if (!err)
 		err = replica_open(&f->replica);
 	f->stores = writer_stores(r->writer);
-	if (err || !f->stores) {
+	f->size = calloc(STORES_SITE_IDS, 1); /* what is not touched takes no memory */
+	if (err || !f->stores || !f->size) {
 		record_say("cannot share memory with the VMM: %s", strerror(err ? -err : ENOMEM));
 		return EXIT_OURS;
 	}
@@ -665,6 +669,7 @@ int record_full_run(struct record_opts *opts, bool *never_ran)
 	rings_close(f->rings);
 	replica_close(f->replica);
 	free(f->found);
+	free(f->size);
 	buf_free(&f->bytes);
 out:
 	free(r);

@@ -41,6 +41,7 @@ struct full {
 	u8 *page[RINGS_MAX][RING_MAPS]; /* of the replica, by ring_map_slot() */
 	u32 cross[CROSS_SITES_MAX];	/* the site whose bytes are told by CROSS + 8 * place */
 	u32 ncross, nsites;
+	u8 *size; /* of each site's access, by its number; 0: not known */
 	u64 io, dropped, untaken;
 	struct found *found;
 	size_t nfound, found_max;

@@ -2,22 +2,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Runs the parts of the benchmark and prints their figures as one table, next to what is aimed at.
 #
-#	tests/bench/bench.sh [PART...]		cost size who watch; all without arguments
+#	tests/bench/bench.sh [PART...]		cost size who watch full; all without arguments
 #
 # A target that is missed is no failure: figures depend on the machine and on who else uses it. The
 # exit status is 1 when something could not be measured.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 export B="${B:-build}" LC_ALL=C
-[ $# -gt 0 ] || set -- cost size who watch
+[ $# -gt 0 ] || set -- cost size who watch full
 
 for need in /dev/kvm /sys/kernel/btf/vmlinux; do
 	[ -r $need ] || { echo "bench: no $need" >&2; exit 1; }
 done
 [ "$(id -u)" = 0 ] || { echo "bench: root is needed" >&2; exit 1; }
-for tool in qemu-system-x86_64 perf trace-cmd bpftrace bpftool zstd taskset unshare; do
+for tool in qemu-system-x86_64 perf trace-cmd bpftrace bpftool zstd taskset unshare busybox cpio; do
 	PATH=$PATH:/usr/sbin:/sbin command -v $tool >/dev/null || {
-		echo "bench: $tool is missing (tests/deps.sh bench)" >&2
+		echo "bench: $tool is missing (tests/deps.sh bench vm)" >&2
 		exit 1
 	}
 done

@@ -3,12 +3,15 @@
 import atexit
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -40,19 +43,20 @@ def back_end():
 class Tap:
     """ok and not ok lines; leaves with the right exit status."""
 
-    def __init__(self):
+    def __init__(self, lacks=None):
         self.number = 0
         self.failed = False
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         self.tmp = tempfile.mkdtemp(prefix="vmblame-live.")
         atexit.register(shutil.rmtree, self.tmp, ignore_errors=True)
-        lacks = self.lacks()
+        lacks = (lacks or self.lacks)()
         if lacks:
             self.not_applicable("everything", "needs " + lacks)
             self.end()
 
     @staticmethod
     def lacks():
+        """What watching a guest of KVM's needs, and is not there."""
         if os.geteuid():
             return "root"
         for path in ("/dev/kvm", "/sys/kernel/btf/vmlinux"):
@@ -100,11 +104,12 @@ def expect(condition, why):
         raise AssertionError(why)
 
 
-def qemu(guest, *more, serial="stdio", exit_device=True):
+def qemu(guest, *more, serial="stdio", exit_device=True, accel="kvm", image=None):
     """The command line for one of the guests of tests/guests."""
-    args = ["qemu-system-x86_64", "-accel", "kvm", "-nodefaults", "-display", "none", "-m", "64",
+    image = image or f"{GUESTS}/{guest}.img"
+    args = ["qemu-system-x86_64", "-accel", accel, "-nodefaults", "-display", "none", "-m", "64",
             "-no-reboot", "-serial", serial, "-drive",
-            f"if=none,id=d,format=raw,readonly=on,file={GUESTS}/{guest}.img",
+            f"if=none,id=d,format=raw,readonly=on,file={image}",
             "-device", "virtio-blk-pci,drive=d"]
     if exit_device:
         args += ["-device", "isa-debug-exit,iobase=0x501,iosize=2"]
@@ -230,3 +235,161 @@ class Qmp:
             answer = json.loads(self.lines.readline())
             if "event" in answer:
                 self.events.append(answer["event"])
+
+
+class Gdb:
+    """As much of gdb's remote protocol as the test needs."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(20 * SLOW)
+        self.socket.connect(path)
+        self.data = b""
+        # That it stopped may be told of itself; so this is not the first answer.
+        self.socket.sendall(b"$qSupported#37")
+        while "PacketSize" not in self.answer():
+            pass
+
+    def __call__(self, text, answered=True):
+        self.socket.sendall(f"${text}#{sum(text.encode()) & 255:02x}".encode())
+        return self.answer() if answered else None
+
+    def answer(self):
+        while True:
+            match = re.search(rb"\$([^#]*)#..", self.data)
+            if match:
+                self.data = self.data[match.end():]
+                self.socket.sendall(b"+")
+                return match.group(1).decode()
+            more = self.socket.recv(4096)
+            expect(more, "gdbstub went away")
+            self.data += more
+
+    def rip(self):
+        """The 17th of the 64-bit registers."""
+        return int.from_bytes(bytes.fromhex(self("g")[16 * 16:17 * 16]), "little")
+
+
+class Lines:
+    """What a process says on a pipe, taken as it comes, so that the process never waits for us."""
+
+    def __init__(self, pipe):
+        self.all, self.seen, self.found, self.ended = [], 0, None, False
+        self.changed = threading.Condition()
+        self.thread = threading.Thread(target=self.read, args=(pipe,), daemon=True)
+        self.thread.start()
+
+    def read(self, pipe):
+        for line in pipe:
+            with self.changed:
+                self.all.append(line.decode(errors="replace"))
+                self.changed.notify()
+        with self.changed:
+            self.ended = True
+            self.changed.notify()
+
+    def find(self, text):
+        """Looks through what came since the last one that was found."""
+        while self.seen < len(self.all):
+            self.seen += 1
+            if text in self.all[self.seen - 1]:
+                self.found = self.all[self.seen - 1]
+                break
+        return self.found
+
+    def wait(self, text, seconds=60):
+        """The next line that contains this text."""
+        with self.changed:
+            self.found = None
+            self.changed.wait_for(lambda: self.find(text) or self.ended, seconds * SLOW)
+            expect(self.found, f"no {text!r} in: {self.text()[-2000:]}")
+            return self.found
+
+    def text(self):
+        return "".join(self.all)
+
+
+class Full:
+    """A guest recorded in full mode, which is spoken to by QMP and stays at its end. What memory held
+    is saved at each mark, and at the end, as QEMU says it: {name: path}."""
+
+    def __init__(self, path, command, ram, options=()):
+        self.trace, self.ram, self.path = path + ".vmb", ram, path
+        self.saved, self.took = {}, {}
+        sock = path + ".qmp"
+        self.process = subprocess.Popen(
+            record_args(self.trace, "--mode", "full", *options) + command +
+            ["-no-shutdown", "-qmp", f"unix:{sock},server=on,wait=off"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.console, self.err = Lines(self.process.stdout), Lines(self.process.stderr)
+        try:
+            self.qmp = Qmp(sock, self.process)
+        except BaseException:
+            self.process.terminate()
+            raise
+        credentials = self.qmp.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        self.pid = struct.unpack("3i", credentials)[0]
+
+    def save(self, name):
+        gpa, size = self.ram
+        self.saved[name] = f"{self.path}.{name}"
+        self.qmp("pmemsave", val=gpa, size=size, filename=self.saved[name])
+
+    def mark(self, saved=True):
+        """In the midst of it; the guest does not go on between the mark and what QEMU says."""
+        name = f"mark-{sum(name.startswith('mark') for name in self.took) + 1}"
+        self.qmp("stop")
+        self.took[name] = self.mark_stopped(name)
+        if saved:
+            self.save(name)
+        self.qmp("cont")
+        return name
+
+    def mark_stopped(self, name):
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGUSR1)
+        self.err.wait(f"vmblame: {name} at ")
+        return time.monotonic() - began
+
+    def end(self, seconds=120):
+        self.qmp.socket.settimeout(seconds * SLOW)
+        self.qmp.wait("SHUTDOWN")
+        self.save("end")
+        self.qmp("quit")
+        expect(self.process.wait(60 * SLOW) == 0, self.err.text())
+        self.err.thread.join()
+        self.console.thread.join()
+
+    def memory(self, name):
+        with open(self.saved[name], "rb") as saved:
+            return saved.read()
+
+    def show(self, name):
+        """Reads it all from the trace, and compares. Returns how long that took."""
+        gpa, size = self.ram
+        began = time.monotonic()
+        at = [] if name == "end" else ["--at", "mark:" + name]
+        shown = subprocess.run(
+            [VMBLAME, "show", self.trace, f"{gpa:#x}+{size}", "--raw", "--fill", "0", *at],
+            stdout=subprocess.PIPE, check=True, timeout=300 * SLOW).stdout
+        took, want = time.monotonic() - began, self.memory(name)
+        if shown != want:
+            pages = [n for n in range(0, size, 4096) if shown[n:n + 4096] != want[n:n + 4096]]
+            at = next(n for n in range(pages[0], size) if shown[n:n + 1] != want[n:n + 1])
+            raise AssertionError(f"{name}: {len(pages)} pages differ from pmemsave: "
+                                 f"{[hex(gpa + n) for n in pages[:8]]}; first {gpa + at:#x}: "
+                                 f"{shown[at:at + 16].hex()}, not {want[at:at + 16].hex()}")
+        return took
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """The recorder's end is not the VM's: a test that failed ends that itself."""
+        if self.process.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            try:
+                self.process.wait(10 * SLOW)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()

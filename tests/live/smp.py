@@ -10,8 +10,8 @@ import socket
 import struct
 import subprocess
 
-from live import (GUESTS, NESTED, OK, Qmp, SLOW, Tap, VMBLAME, back_end, expect, info, qemu, ranges,
-                  record_args, run, sized)
+from live import (GUESTS, NESTED, OK, Gdb, Qmp, SLOW, Tap, VMBLAME, back_end, expect, info, qemu,
+                  ranges, record_args, run, sized)
 
 # tests/guests/smp_layout.h
 OPS = ("inc", "xadd", "cmpxchg", "cmpxchg8b", "cmpxchg16b", "ipi", "spin", "spin_free")
@@ -276,39 +276,6 @@ def system_reset():
         live.qmp("system_reset")
         live.qmp.wait("RESET")
         live.end()
-
-
-class Gdb:
-    """As much of gdb's remote protocol as the test needs."""
-
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20 * SLOW)
-        self.socket.connect(path)
-        self.data = b""
-        # That it stopped may be told of itself; so this is not the first answer.
-        self.socket.sendall(b"$qSupported#37")
-        while "PacketSize" not in self.answer():
-            pass
-
-    def __call__(self, text, answered=True):
-        self.socket.sendall(f"${text}#{sum(text.encode()) & 255:02x}".encode())
-        return self.answer() if answered else None
-
-    def answer(self):
-        while True:
-            match = re.search(rb"\$([^#]*)#..", self.data)
-            if match:
-                self.data = self.data[match.end():]
-                self.socket.sendall(b"+")
-                return match.group(1).decode()
-            more = self.socket.recv(4096)
-            expect(more, "gdbstub went away")
-            self.data += more
-
-    def rip(self):
-        """The 17th of the 64-bit registers."""
-        return int.from_bytes(bytes.fromhex(self("g")[16 * 16:17 * 16]), "little")
 
 
 def debugger():
