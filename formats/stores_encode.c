@@ -34,6 +34,13 @@ struct touched {
 	u64 words[STORES_PAGE_WORDS / 64];
 };
 
+/* A place that maps pages: what was told of it, and the page that it maps now. */
+struct told {
+	u64 map;     /* or MAP_UNTOLD */
+	u64 page;    /* gva >> 12 */
+	u32 touched; /* index in touched[], of where that page lies */
+};
+
 struct stores_encoder {
 	struct buf blocks[STORES_BLOCKS];
 	struct known_site *ids;
@@ -49,8 +56,7 @@ struct stores_encoder {
 	u64 t_min, t_told, t_max, t_ns; /* t_max, seq_max: of the last store taken */
 	u32 tid, tid_told;
 	u16 vcpu, vcpu_told;
-	u64 map[STORES_MAPS];	      /* as told in this chunk */
-	u32 map_touched[STORES_MAPS]; /* index in touched[] */
+	struct told told[STORES_MAPS]; /* in this chunk */
 	struct touched *touched;
 	u32 ntouched, touched_max;
 	u32 *places; /* hash of pages: index in touched[] plus 1 */
@@ -102,7 +108,7 @@ void stores_reset(struct stores_encoder *e)
 	e->pc = 0;
 	e->tid_told = e->vcpu_told = 0;
 	for (unsigned i = 0; i < STORES_MAPS; i++)
-		e->map[i] = MAP_UNTOLD;
+		e->told[i].map = MAP_UNTOLD;
 	memset(e->places, 0, e->nplaces * sizeof(*e->places));
 	for (unsigned b = 0; b < STORES_BLOCKS; b++)
 		e->blocks[b].len = 0;
@@ -246,21 +252,23 @@ static u32 page_touched(struct stores_encoder *e, u64 page)
 static int map_tell(struct stores_encoder *e, u64 gva, u64 map)
 {
 	const u32 slot = stores_map_slot(gva);
-	const u64 was = e->map[slot] & ~MAP_FLAGS;
+	struct told *told = &e->told[slot];
+	const u64 was = told->map & ~MAP_FLAGS;
 
 	if (!(map & MAP_VALID))
 		return -EINVAL;
 	const u32 touched = page_touched(e, (gva + (map & ~MAP_FLAGS)) >> PAGE_BITS);
 	if (touched == UINT32_MAX)
 		return -ENOMEM;
-	if (map != e->map[slot]) {
+	if (map != told->map) {
 		aside(e, ASIDE_MAP);
 		buf_varint(&e->blocks[STORES_ASIDE], (u64)slot << 1 | !!(map & MAP_SMM));
 		buf_varint(&e->blocks[STORES_ASIDE],
 			   zigzag((u64)((s64)((map & ~MAP_FLAGS) - was) >> PAGE_BITS)));
-		e->map[slot] = map;
+		told->map = map;
 	}
-	e->map_touched[slot] = touched;
+	told->page = gva >> PAGE_BITS;
+	told->touched = touched;
 	return 0;
 }
 
@@ -351,6 +359,7 @@ static inline bool store_put(struct stores_encoder *e, const u64 *maps, const st
 	struct stores_model *m = &e->model;
 	const u64 gva = raw->gva;
 	const u32 slot = stores_map_slot(gva);
+	const struct told *told = &e->told[slot];
 	struct known_site *k = raw->site < e->nids ? &e->ids[raw->site] : NULL;
 	unsigned code = SITE_KNOWN;
 
@@ -360,8 +369,7 @@ static inline bool store_put(struct stores_encoder *e, const u64 *maps, const st
 	*err = 0;
 	if (k->chunk != e->chunk && e->nsites == STORES_SITES)
 		return false;
-	if (maps[slot] != e->map[slot] || (gva + (maps[slot] & ~MAP_FLAGS)) >> PAGE_BITS !=
-						  e->touched[e->map_touched[slot]].page) {
+	if (maps[slot] != told->map || gva >> PAGE_BITS != told->page) {
 		*err = map_tell(e, gva, maps[slot]);
 		if (*err)
 			return false;
@@ -382,7 +390,7 @@ static inline bool store_put(struct stores_encoder *e, const u64 *maps, const st
 	const u64 mask = bytes_mask(s->size), value = raw->value & mask;
 	u64 *held = model_held(m, gva, s->size);
 
-	u64 *words = e->touched[e->map_touched[slot]].words;
+	u64 *words = e->touched[told->touched].words;
 	const unsigned first = (gva & 0xfff) >> 3, last = ((gva & 0xfff) + s->size - 1) >> 3;
 	words[first / 64] |= 1ull << first % 64;
 	words[last / 64] |= 1ull << last % 64;
