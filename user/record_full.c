@@ -432,7 +432,7 @@ static void finish_file(struct full *f)
 		f->r->write_err = err;
 		record_say("%s: %s", f->r->opts->out_path, strerror(-err));
 	}
-	if (f->r->opts->quiet)
+	if (f->r->opts->quiet || !f->heard)
 		return;
 	record_say("%s: kept %" PRIu64 " stores of %.3f s, lost %" PRIu64
 		   " (%.1f MB, %.2f bytes a store)",
@@ -633,9 +633,11 @@ static int run(struct full *f, bool *never_ran)
 		privileges_keep(PRIVILEGES_ATTACH);
 		loop(f, fd);
 		finish_file(f);
-		ret = r->write_err || !f->heard	     ? EXIT_OURS
-		      : WIFSIGNALED(r->child_status) ? 128 + WTERMSIG(r->child_status)
-						     : WEXITSTATUS(r->child_status);
+		ret = WIFSIGNALED(r->child_status) ? 128 + WTERMSIG(r->child_status)
+						   : WEXITSTATUS(r->child_status);
+		/* A VMM that failed by itself has said why. */
+		if (r->write_err || (!f->heard && !ret))
+			ret = EXIT_OURS;
 	}
 	close(fd);
 	return ret;

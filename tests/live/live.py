@@ -335,21 +335,19 @@ class Full:
         self.saved[name] = f"{self.path}.{name}"
         self.qmp("pmemsave", val=gpa, size=size, filename=self.saved[name])
 
-    def mark(self, saved=True):
+    def mark(self):
         """In the midst of it; the guest does not go on between the mark and what QEMU says."""
-        name = f"mark-{sum(name.startswith('mark') for name in self.took) + 1}"
         self.qmp("stop")
-        self.took[name] = self.mark_stopped(name)
-        if saved:
-            self.save(name)
+        self.mark_stopped()
         self.qmp("cont")
-        return name
 
-    def mark_stopped(self, name):
-        began = time.monotonic()
+    def mark_stopped(self):
+        """Of a guest that stands still."""
+        name, began = f"mark-{len(self.took) + 1}", time.monotonic()
         self.process.send_signal(signal.SIGUSR1)
         self.err.wait(f"vmblame: {name} at ")
-        return time.monotonic() - began
+        self.took[name] = time.monotonic() - began
+        self.save(name)
 
     def end(self, seconds=120):
         self.qmp.socket.settimeout(seconds * SLOW)
