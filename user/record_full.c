@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "formats/writer.h"
+#include "user/cleanup.h"
 #include "user/privileges.h"
 #include "user/record_full.h"
 
@@ -537,29 +538,27 @@ static bool find_plugin(char *path, size_t size)
 	return !access(path, R_OK);
 }
 
-/* The VMM's command line with the plugin at its end. */
-static char **with_plugin(char *const *argv, const char *path, int fd, int alive)
+/* The VMM's command line with the plugin at its end. The caller frees the array. */
+static char **with_plugin(char *const *argv, char *plugin)
 {
 	size_t n = 0;
-	char **all, *arg = NULL;
+	char **all;
 
 	while (argv[n])
 		n++;
 	all = calloc(n + 3, sizeof(*all));
-	if (!all || asprintf(&arg, "%s,fd=%d,alive=%d", path, fd, alive) < 0) {
-		free(all);
+	if (!all)
 		return NULL;
-	}
 	memcpy(all, argv, n * sizeof(*all));
 	all[n] = "-plugin";
-	all[n + 1] = arg;
+	all[n + 1] = plugin;
 	return all;
 }
 
 static int start(struct full *f)
 {
 	struct record *r = f->r;
-	char path[8192];
+	char path[8192], plugin[8192 + 64];
 	int err;
 
 	if (!find_plugin(path, sizeof(path))) {
@@ -581,8 +580,9 @@ static int start(struct full *f)
 		rings_park(f->rings);
 		f->parked_ns = full_mono_ns();
 	}
-	char **argv =
-		with_plugin(r->opts->argv, path, rings_fd(f->rings), rings_alive_fd(f->rings));
+	snprintf(plugin, sizeof(plugin), "%s,fd=%d,alive=%d", path, rings_fd(f->rings),
+		 rings_alive_fd(f->rings));
+	CLEANUP_FREE char **argv = with_plugin(r->opts->argv, plugin);
 	const struct launch_opts launch = {
 		.argv = argv,
 		.as = r->opts->run_as,

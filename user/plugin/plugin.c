@@ -97,7 +97,8 @@ static void insn_translate(struct qemu_plugin_insn *qemu_insn)
 		len = data_v3(qemu_insn, bytes, len);
 	} else {
 		data = data_v1(qemu_insn);
-		memcpy(bytes, data, data ? len : 0);
+		if (data)
+			memcpy(bytes, data, len);
 	}
 	if (is_x86)
 		stores = insn_x86_stores(bytes, len);

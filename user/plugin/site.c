@@ -76,16 +76,17 @@ static struct insn *get_locked(u64 pc, const u8 *bytes, size_t len, enum insn_st
 	if (ninsns >= table_size / 2 && !grow() && ninsns + 1 >= table_size)
 		return NULL;
 	at = find(table, table_size, pc, bytes, len);
-	if (*at)
-		return *at;
-	insn = insn_new();
-	if (!insn)
-		return NULL;
-	insn->pc = pc;
-	insn->len = (u8)len;
-	insn->stores = (u8)stores;
-	memcpy(insn->bytes, bytes, len);
-	return *at = insn;
+	if (!*at) {
+		insn = insn_new();
+		if (!insn)
+			return NULL;
+		insn->pc = pc;
+		insn->len = (u8)len;
+		insn->stores = (u8)stores;
+		memcpy(insn->bytes, bytes, len);
+		*at = insn;
+	}
+	return *at;
 }
 
 struct insn *insn_get(u64 pc, const u8 *bytes, size_t len, enum insn_stores stores)
