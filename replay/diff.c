@@ -106,7 +106,8 @@ static int tell(struct diff *d, const struct film *film)
 {
 	int ret = 0;
 
-	qsort(d->kept, d->nkept, sizeof(*d->kept), by_gpa);
+	if (d->nkept)
+		qsort(d->kept, d->nkept, sizeof(*d->kept), by_gpa);
 	for (size_t i = 0; i < d->nkept && !ret; i++) {
 		struct diff_page *p = &d->kept[i]->d;
 		const u8 *now = film_page(film, p->gpa)->bytes, *was = d->kept[i]->was;

@@ -221,7 +221,8 @@ static int later_collect(struct pile *p, struct reader *r, const struct state *s
 					e.end < p->end ? e.end : p->end);
 	}
 	ledger_close(l);
-	qsort(p->later, p->nlater, sizeof(*p->later), later_order);
+	if (p->nlater)
+		qsort(p->later, p->nlater, sizeof(*p->later), later_order);
 	size_t n = 0;
 	for (size_t i = 0; i < p->nlater; i++) {
 		if (n && p->later[i].gpa <= p->later[n - 1].end) {
