@@ -9,9 +9,12 @@
 
 #include "decode.h"
 #include "desc.h"
+#include "pages.h"
 #include "probe.h"
 #include "reader_file.h"
 #include "stores.h"
+
+#define RANGE_PAGES 16
 
 struct lane {
 	unsigned stream;
@@ -63,6 +66,21 @@ static bool words_wanted(struct cursor *c, size_t i)
 				  c->spec.wants_arg);
 }
 
+/* Whether any word of a short range matters still; long ranges are not gone through. */
+static bool range_wanted(const struct cursor *c)
+{
+	static const u64 all[STORES_PAGE_WORDS / 64] = {~0ull, ~0ull, ~0ull, ~0ull,
+							~0ull, ~0ull, ~0ull, ~0ull};
+	const u64 first = c->spec.gpa >> PAGE_BITS, last = (c->spec.gpa_end - 1) >> PAGE_BITS;
+
+	if (!c->spec.wants || last - first >= RANGE_PAGES)
+		return true;
+	for (u64 page = first; page <= last; page++)
+		if (c->spec.wants(c->spec.wants_arg, page << PAGE_BITS, all))
+			return true;
+	return false;
+}
+
 static bool chunk_wanted(struct cursor *c, const struct lane *l, size_t i)
 {
 	const struct chunk_info *info = &c->r->chunks[i];
@@ -74,7 +92,7 @@ static bool chunk_wanted(struct cursor *c, const struct lane *l, size_t i)
 		return true;
 	if (!reader_chunk_touches(c->r, i, c->spec.gpa, c->spec.gpa_end))
 		return false;
-	return l->stream != STREAM_STORES || words_wanted(c, i);
+	return l->stream != STREAM_STORES || (range_wanted(c) && words_wanted(c, i));
 }
 
 /* Finds the lane's next chunk, without reading it. False when there is none. */

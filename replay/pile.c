@@ -22,10 +22,11 @@
 #define BLOCK 4096u
 
 struct counts {
-	u16 *n;				  /* writers of each byte, up to want + 2 */
-	bool *full;			  /* one a BLOCK: all its bytes have want + 2 */
-	u64 size;			  /* bytes of the window */
-	unsigned want;			  /* writers a byte */
+	u16 *n;	       /* writers of each byte, up to want + 2 */
+	bool *full;    /* one a BLOCK: all its bytes have want + 2 */
+	u64 size;      /* bytes of the window */
+	unsigned want; /* writers a byte */
+	bool alone;    /* no captures can come, and what was before is not told */
 	u64 unsatisfied, unsatisfied_old; /* bytes with fewer than want, and than want + 1 */
 };
 
@@ -167,6 +168,8 @@ static int pile_walk(struct pile *p, struct ledger *l, struct counts *c)
 			counts_add(c, gpa - p->gpa, end - p->gpa);
 		if (c->unsatisfied)
 			continue;
+		if (c->alone)
+			return 0;
 		if (!entries_after++)
 			chunks_done = ledger_chunks_read(l);
 		if (entries_after > CAPTURE_ENTRIES &&
@@ -254,7 +257,7 @@ static bool pile_wants(void *arg, u64 gpa, const u64 *words)
 		const u64 to = word + 8 < w->pile->end ? word + 8 : w->pile->end;
 
 		if (from < to && counts_below(w->counts, from - w->pile->gpa, to - w->pile->gpa,
-					      w->counts->want + 1))
+					      w->counts->want + !w->counts->alone))
 			return true;
 	}
 	return false;
@@ -268,6 +271,7 @@ int pile_collect(struct pile *p, struct reader *r, const struct state *s,
 
 	struct counts c = {.size = window->end - window->gpa, .want = window->n};
 	c.unsatisfied = c.unsatisfied_old = c.size;
+	c.alone = s->ncomparisons && !s->ndevices;
 	int ret = coverage_clip(&s->coverage, p->gpa, p->end, &p->coverage);
 	c.n = calloc(c.size, sizeof(*c.n));
 	c.full = calloc(c.size / BLOCK + 1, sizeof(*c.full));
