@@ -15,6 +15,8 @@
 
 struct rings;
 
+#define RINGS_BATCH 1024u
+
 /* One access of one instruction. */
 struct rings_site {
 	u64 pc; /* linear: CS base included */
@@ -48,6 +50,9 @@ struct rings_io {
  * at the next call.
  */
 struct rings_ops {
+	/* The caller checks each store itself, copying it first: its site, and whether the page is
+	 * mapped. Stores come by RINGS_BATCH at most then. */
+	bool unchecked;
 	/* Stores, nothing else between them: the records in the ring itself, as long as it runs. */
 	int (*stores)(void *arg, u32 ring, const struct ring_record *rec, size_t n);
 	/* A site that this ring had not said before. */
