@@ -20,7 +20,7 @@
 #define META_BYTES	     (64u << 10)
 #define META_VALUE_MAX	     (1u << 20)
 #define META_KEY_MAX	     255u
-#define STORES_LEVEL 1
+#define STORES_LEVEL	     1
 
 struct open_chunk {
 	struct encoder *encoder;

@@ -42,8 +42,8 @@ struct stores_encoder *writer_stores(struct writer *w);
 /* Numbers and writes stores of one lane. 0; -EINVAL for one of an unknown site or page. */
 int writer_put_stores(struct writer *w, unsigned lane, const struct store_raw *stores, size_t n);
 
-/* How hard chunks of stores are compressed from now on: 1 unless told; 3 takes 2 % less room and half
- * as long again. */
+/* How hard chunks of stores are compressed from now on: 1 unless told; 3 takes 2 % less room and
+ * half as long again. */
 void writer_stores_level(struct writer *w, int level);
 
 /* A fact about the recording; the last value of a key holds. Text, UTF-8, no NUL, at most 1 MiB. */

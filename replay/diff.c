@@ -12,6 +12,7 @@
 struct kept_page {
 	struct diff_page d;
 	u8 was[FILM_PAGE];
+	u8 known[FILM_PAGE / 8]; /* then; what was not cannot be said to have changed */
 };
 
 struct diff {
@@ -38,6 +39,9 @@ static int keep(struct diff *d, const struct film_page *p)
 		return -ENOMEM;
 	k->d.gpa = p->gpa;
 	memcpy(k->was, p->bytes, FILM_PAGE);
+	memset(k->known, 0xff, sizeof(k->known));
+	if (p->known)
+		memcpy(k->known, p->known, sizeof(k->known));
 	d->kept[d->nkept++] = k;
 	return 0;
 }
@@ -113,7 +117,7 @@ static int tell(struct diff *d, const struct film *film)
 		const u8 *now = film_page(film, p->gpa)->bytes, *was = d->kept[i]->was;
 
 		for (u32 k = 0; k < FILM_PAGE; k++) {
-			if (now[k] == was[k])
+			if (now[k] == was[k] || !(d->kept[i]->known[k / 8] >> k % 8 & 1))
 				continue;
 			if (!p->changed++)
 				p->first = k;

@@ -139,25 +139,22 @@ static int page_write(struct film *f, struct film_page *p, const struct film_wri
 static int write_take(struct film *f, struct film_write w)
 {
 	const u8 *bytes = w.bytes;
-	const u64 end = w.gpa + w.len;
+	const u64 start = w.gpa, end = w.gpa + w.len;
 
 	if (w.gpa >= f->spec.end || end <= f->spec.gpa)
 		return 0;
-	for (u64 at = w.gpa, stop; at < end; at = stop) {
+	for (u64 at = start, stop; at < end; at = stop) {
 		struct film_page *p = film_page(f, at);
 
-		stop = (at | PAGE_MASK) + 1;
-		if (stop > end)
-			stop = end;
-		if (stop <= (f->spec.gpa & ~PAGE_MASK) || at >= f->spec.end)
+		stop = end - at > PAGE_MASK - (at & PAGE_MASK) ? (at | PAGE_MASK) + 1 : end;
+		if (stop <= f->spec.gpa || at >= f->spec.end)
 			continue;
 		const int err = p ? 0 : page_make(f, at, &p);
 		if (err)
 			return err;
 		w.gpa = at;
 		w.len = (u32)(stop - at);
-		w.bytes = bytes;
-		bytes += w.len;
+		w.bytes = bytes + (at - start);
 		const int ret = page_write(f, p, &w);
 		if (ret)
 			return ret;
@@ -301,10 +298,19 @@ static int run(struct film *f)
 	return ret;
 }
 
+/* Pages are played whole. */
+static u64 range_end(const struct film_spec *spec)
+{
+	return spec->end > UINT64_MAX - PAGE_MASK ? UINT64_MAX
+						  : (spec->end + PAGE_MASK) & ~PAGE_MASK;
+}
+
 int film_go_on(struct film *f, const struct film_spec *spec, char *err, size_t err_size)
 {
 	err[0] = 0;
 	f->spec = *spec;
+	f->spec.gpa &= ~PAGE_MASK;
+	f->spec.end = range_end(spec);
 	f->err = err;
 	f->err_size = err_size;
 	const int ret = run(f);
@@ -322,7 +328,7 @@ int film_play(struct film **out, struct reader *r, const struct state *s,
 	const struct cursor_spec cursor = {
 		.streams = 1u << STREAM_ACTIVITY | 1u << STREAM_CONTENT | 1u << STREAM_STORES,
 		.gpa = spec->gpa || spec->end != UINT64_MAX ? spec->gpa & ~PAGE_MASK : 0,
-		.gpa_end = spec->gpa || spec->end != UINT64_MAX ? spec->end : 0,
+		.gpa_end = spec->gpa || spec->end != UINT64_MAX ? range_end(spec) : 0,
 		.kinds = film_kinds,
 		.bulk = true,
 	};

@@ -127,7 +127,7 @@ static int values_break(struct find *f, struct film_page *p, const struct film_w
 
 static bool value_present(const struct find *f, const struct film_page *p, u64 gpa)
 {
-	for (u32 i = (u32)p->user - 1; i != NONE; i = f->present[i].next)
+	for (u32 i = p ? (u32)p->user - 1 : NONE; i != NONE; i = f->present[i].next)
 		if (f->present[i].found.gpa == gpa)
 			return true;
 	return false;
@@ -135,14 +135,18 @@ static bool value_present(const struct find *f, const struct film_page *p, u64 g
 
 static int value_found(struct find *f, u64 gpa, const struct film_write *w)
 {
-	struct film_page *page = film_page(f->film, gpa);
+	struct film_page *page = film_page(f->film, gpa),
+			 *last = film_page(f->film, gpa + f->n - 1);
 	const struct found found = {
 		.gpa = gpa, .len = (u32)f->n, .from = w->at, .until = MOMENT_END, .by = *w};
 	u32 i;
 
-	if (!page || gpa + f->n <= f->spec->gpa || gpa >= f->spec->end ||
-	    value_present(f, page, gpa))
+	if (gpa + f->n <= f->spec->gpa || gpa >= f->spec->end || value_present(f, page, gpa) ||
+	    (last != page && value_present(f, last, gpa)))
 		return 0;
+	/* Its first bytes may be zeros of a page that nobody wrote to. */
+	if (!page)
+		page = last;
 	const int err = present_add(f, &found, (u32)page->user - 1, &i);
 	if (!err)
 		page->user = (u64)i + 1;
@@ -171,6 +175,13 @@ static int values_look(struct find *f, const struct film_write *w)
 	return err;
 }
 
+static int neighbour_break(struct find *f, u64 gpa, const struct film_write *w)
+{
+	struct film_page *p = film_page(f->film, gpa);
+
+	return p && p->user ? values_break(f, p, w) : 0;
+}
+
 static int after_value(void *arg, struct film_page *p, const struct film_write *w)
 {
 	struct find *f = arg;
@@ -180,13 +191,11 @@ static int after_value(void *arg, struct film_page *p, const struct film_write *
 		return 0;
 	if (p->user)
 		ret = values_break(f, p, w);
-	/* One that begins in the page before. */
-	if (!ret && w->gpa % FILM_PAGE < f->n - 1) {
-		struct film_page *prev = film_page(f->film, w->gpa - FILM_PAGE);
-
-		if (prev && prev->user)
-			ret = values_break(f, prev, w);
-	}
+	/* One that lies in two pages is noted with either. */
+	if (!ret && w->gpa % FILM_PAGE < f->n - 1)
+		ret = neighbour_break(f, w->gpa - FILM_PAGE, w);
+	if (!ret && w->gpa % FILM_PAGE + w->len + f->n - 1 > FILM_PAGE)
+		ret = neighbour_break(f, w->gpa + FILM_PAGE, w);
 	for (u32 i = 0; i < w->len && !ret; i++)
 		if (f->wanted[w->bytes[i]])
 			return values_look(f, w);
@@ -245,7 +254,8 @@ static int after_block(void *arg, struct film_page *p, const struct film_write *
 	const u64 after = words_sum(f, p, w), was = p->user;
 	int ret = 0;
 
-	if (after == f->before)
+	/* Zeros may be news where nothing was known. */
+	if (after == f->before && (!p->known || was & HELD_FLAG))
 		return 0;
 	/* The factors are even: the lowest bit of the sum is free. */
 	p->user = (was & ~HELD_FLAG) + after - f->before;
@@ -293,8 +303,9 @@ static int play(struct find *f, struct reader *r, const struct state *s, struct 
 	const struct moment limit = film->limit;
 
 	/* The functions look at the film: it must be there before it plays. */
-	film->gpa = f->spec->gpa;
-	film->end = f->spec->end;
+	const u64 more = f->n ? f->n - 1 : 0; /* a value may reach out of the range */
+	film->gpa = f->spec->gpa > more ? f->spec->gpa - more : 0;
+	film->end = f->spec->end < UINT64_MAX - more ? f->spec->end + more : UINT64_MAX;
 	film->pages_max = f->spec->pages_max;
 	film->progress = f->spec->progress;
 	film->limit = MOMENT_START;

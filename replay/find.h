@@ -35,8 +35,8 @@ int find_bytes(struct reader *r, const struct state *s, const struct find_spec *
 	       const u8 *bytes, size_t n, char *err, size_t err_size);
 
 /* Pages that hold a block of the file: 4096 bytes at a multiple of that; the last block counts by
- * what the file has of it when that is 64 bytes and more. Blocks of zeros are not looked for:
- * *zeros counts them. */
+ * what the file has of it when that is 64 bytes and more, with zeros behind it. Blocks of zeros are
+ * not looked for: *zeros counts them. */
 int find_file(struct reader *r, const struct state *s, const struct find_spec *spec, const u8 *file,
 	      u64 size, u64 *zeros, char *err, size_t err_size);
 

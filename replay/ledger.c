@@ -68,7 +68,7 @@ static bool entry_of(const struct ledger *l, const struct event *ev, u64 seq, st
 	case EVENT_store: {
 		const struct event_store *store = (const struct event_store *)ev;
 
-		if (store->len > sizeof(store->bytes))
+		if (store->smm || store->len > sizeof(store->bytes)) /* SMM's: other memory */
 			return false;
 		e->kind = ENTRY_STORE;
 		e->bytes = store->bytes;

@@ -219,7 +219,8 @@ static int later_collect(struct pile *p, struct reader *r, const struct state *s
 	int ret = ledger_open(&l, r, &p->coverage, &spec);
 	while (!ret && (ret = ledger_next(l, &e)) == 1) {
 		ret = 0;
-		if (entry_is_write(&e) && e.kind != ENTRY_UNSEEN)
+		if (entry_is_write(&e) &&
+		    (e.kind != ENTRY_UNSEEN || e.since_ns < window->limit.t_ns))
 			ret = later_add(p, e.gpa > p->gpa ? e.gpa : p->gpa,
 					e.end < p->end ? e.end : p->end);
 	}

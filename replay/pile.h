@@ -26,7 +26,8 @@ struct pile {
 	struct write *writes;
 	size_t nwrites, writes_max;
 	/* Where stores went between the moment asked for and the next comparison of memory: what
-	 * that would have shown of other writers, they covered up. Sorted, joined. */
+	 * that would have shown of other writers, they covered up; and what it did show, where that
+	 * may have come before the moment. Sorted, joined. */
 	struct later {
 		u64 gpa, end;
 	} * later;

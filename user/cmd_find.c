@@ -2,6 +2,7 @@
 /* vmblame find: where memory held a value, or the blocks of a file, and from when until when. */
 #include "commands.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -53,11 +54,13 @@ static int value_parse(const char *text, u8 *bytes, size_t *n)
 {
 	u64 number;
 
-	if (text[0] == 'u' && strchr("8136", text[1]) && strchr(text, ':')) {
-		const unsigned bits = (unsigned)strtoul(text + 1, NULL, 10);
+	for (unsigned bits = 8; bits <= 64; bits *= 2) {
+		char prefix[8];
+		const int len = snprintf(prefix, sizeof(prefix), "u%u:", bits);
 
-		if ((bits != 8 && bits != 16 && bits != 32 && bits != 64) ||
-		    size_parse(strchr(text, ':') + 1, &number) || (bits < 64 && number >> bits))
+		if (strncmp(text, prefix, (size_t)len))
+			continue;
+		if (size_parse(text + len, &number) || (bits < 64 && number >> bits))
 			return -EINVAL;
 		*n = bits / 8;
 		for (size_t i = 0; i < *n; i++)
@@ -76,13 +79,13 @@ static int value_parse(const char *text, u8 *bytes, size_t *n)
 	*n = 0;
 	for (const char *p = text + 4; *p;) {
 		unsigned byte;
-		int used = 0;
 
 		if (*p == ' ') {
 			p++;
 			continue;
 		}
-		if (*n == FIND_BYTES_MAX || sscanf(p, "%2x%n", &byte, &used) != 1 || used != 2)
+		if (*n == FIND_BYTES_MAX || !isxdigit((u8)p[0]) || !isxdigit((u8)p[1]) ||
+		    sscanf(p, "%2x", &byte) != 1)
 			return -EINVAL;
 		bytes[(*n)++] = (u8)byte;
 		p += 2;
@@ -255,9 +258,7 @@ int cmd_find(int argc, char **argv)
 	CLEANUP(trace_cleanup) struct trace trace = {0};
 	if (trace_open(&trace, path))
 		return 1;
-	spec.limit = MOMENT_END;
-	if (args.to)
-		ret = trace_moment(&trace, argv[0], args.to, false, &spec.limit);
+	ret = trace_moment(&trace, argv[0], args.to, false, &spec.limit);
 	if (ret)
 		return ret;
 	struct printer p = {

@@ -232,19 +232,21 @@ static int page_compare(struct comparison *c, const struct replica_part *p, u64 
 	return 0;
 }
 
+/* now NULL: the VMM has no such pages, any more. */
 static int pages_compare(struct comparison *c, const struct replica_part *p, u64 off, const u8 *now,
 			 size_t n)
 {
 	static const u8 zeros[PAGE];
 
-	for (size_t i = 0; i < n; i++, off += PAGE, now += PAGE) {
+	for (size_t i = 0; i < n; i++, off += PAGE) {
 		const u8 *known = kept(c->r, p->hva + off, false);
+		const u8 *page = now ? now + i * PAGE : zeros;
 
 		if (!known)
 			known = zeros;
-		if (!memcmp(now, known, PAGE))
+		if (known == page || !memcmp(page, known, PAGE))
 			continue;
-		const int err = page_compare(c, p, p->gpa + off, now, known);
+		const int err = page_compare(c, p, p->gpa + off, page, known);
 		if (err)
 			return err;
 	}
@@ -266,16 +268,17 @@ static int part_compare(struct comparison *c, const struct replica_part *p, pid_
 		for (size_t i = 0, run; i < n; i += run) {
 			for (run = 1; i + run < n && wanted[i + run] == wanted[i]; run++)
 				;
-			if (!wanted[i])
-				continue;
-			const ssize_t got =
-				vmm_read(pid, p->hva + off + i * PAGE, c->r->window, run * PAGE);
+			const ssize_t got = !wanted[i] ? (ssize_t)(run * PAGE)
+						       : vmm_read(pid, p->hva + off + i * PAGE,
+								  c->r->window, run * PAGE);
 			if (got < 0)
 				return (int)got;
 			if ((size_t)got < run * PAGE)
 				return -EFAULT;
-			*read += run * PAGE;
-			const int err = pages_compare(c, p, off + i * PAGE, c->r->window, run);
+			if (wanted[i])
+				*read += run * PAGE;
+			const int err = pages_compare(c, p, off + i * PAGE,
+						      wanted[i] ? c->r->window : NULL, run);
 			if (err)
 				return err;
 		}
