@@ -8,7 +8,7 @@
 
 #include "ledger.h"
 
-#define MEMORY_WINDOW_MAX (1u << 20)
+#define MEMORY_WINDOW_MAX (16u << 20)
 
 /* Fills data[i] and known[i] for the byte at gpa + i; what is not known is zero and false. len is
  * at most MEMORY_WINDOW_MAX. 0 or -errno with a line in err. */

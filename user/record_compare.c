@@ -110,6 +110,27 @@ static int compared_put(struct full *f, u64 differed)
 	return full_put(f, &ev.h);
 }
 
+/* A moment with a name; what memory holds is known exactly then. */
+static int mark(struct full *f)
+{
+	struct event_mark ev = {.h = {.kind = EVENT_mark, .vcpu = VCPU_NONE}};
+
+	ev.name_len = (u8)snprintf((char *)ev.name, sizeof(ev.name), "mark-%u", ++f->marks);
+	const int err = full_put(f, &ev.h);
+	if (!err)
+		record_say("mark-%u at %.6f s", f->marks, (double)f->t_ns / 1e9);
+	return err;
+}
+
+static int marks(struct full *f)
+{
+	int err = 0;
+
+	while (!err && f->marks < f->marks_due)
+		err = mark(f);
+	return err;
+}
+
 /* The vCPUs stand still, or do not store. False when one did: once more, then. */
 bool compare(struct full *f)
 {
@@ -127,6 +148,9 @@ bool compare(struct full *f)
 			   strerror((int)-differed));
 		full_cover(f, ORIGIN_VIRTQUEUE, false, WHY_NO_PROBE, 0, 0);
 		f->compared_ns = UINT64_MAX;
+		const int put = marks(f);
+		if (put)
+			full_give_up(f, put);
 		return true;
 	}
 	if (!f->ended && full_drain(f) > 0)
@@ -134,6 +158,9 @@ bool compare(struct full *f)
 	if (f->failed)
 		return true;
 	int err = found_keep(f);
+	/* Behind what was found, ahead of the comparison: it holds at the mark already. */
+	if (!err)
+		err = marks(f);
 	if (!err)
 		err = compared_put(f, (u64)differed);
 	if (err)
@@ -142,19 +169,6 @@ bool compare(struct full *f)
 	f->compare_cost = full_mono_ns() - began;
 	f->comparisons++;
 	return true;
-}
-
-/* A moment with a name; what memory holds is known exactly then. */
-static void mark(struct full *f)
-{
-	struct event_mark ev = {.h = {.kind = EVENT_mark, .vcpu = VCPU_NONE}};
-
-	ev.name_len = (u8)snprintf((char *)ev.name, sizeof(ev.name), "mark-%u", ++f->marks);
-	const int err = full_put(f, &ev.h);
-	if (err)
-		full_give_up(f, err);
-	else
-		record_say("mark-%u at %.6f s", f->marks, (double)f->t_ns / 1e9);
 }
 
 static bool compare_due(const struct full *f)
@@ -189,8 +203,6 @@ void compare_step(struct full *f)
 		return;
 	f->stage = STAGE_RUN;
 	f->parked_ns = 0;
-	while (f->marks < f->marks_due && !f->failed)
-		mark(f);
 	if (f->until_hit && !f->failed)
 		full_until(f);
 	else if (!f->failed)

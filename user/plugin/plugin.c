@@ -120,12 +120,21 @@ static void insn_translate(struct qemu_plugin_insn *qemu_insn)
 						 QEMU_PLUGIN_MEM_R, insn);
 }
 
+/* Whether the callbacks can be taken away. QEMU before 8.0 does not clear plugin_mem_cbs on its way
+ * out of a block: what the last instruction left there is freed with the translated code, and the
+ * next helper that accesses memory, that of an interrupt's frame, takes it for callbacks and aborts
+ * (plugins/core.c, qemu_plugin_vcpu_mem_cb()). Instructions that have callbacks clear it again. */
+static bool can_leave(void)
+{
+	return qemu_plugin_version >= 2;
+}
+
 static void translate_callback(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	const size_t n = qemu_plugin_tb_n_insns(tb);
 
 	(void)id;
-	if (producer_dead())
+	if (producer_dead() && can_leave())
 		return;
 	if (__atomic_load_n(&mode, __ATOMIC_RELAXED) == MODE_LEARN)
 		learn();
@@ -138,10 +147,11 @@ static void left_callback(qemu_plugin_id_t id)
 	(void)id;
 }
 
-/* A reset takes all callbacks away and drops the translated code, and keeps us loaded. */
+/* A reset takes all callbacks away and drops the translated code, and keeps us loaded. Where that
+ * is not safe, they stay, and do nothing. */
 void plugin_leave(void)
 {
-	if (!__atomic_exchange_n(&left, 1, __ATOMIC_RELAXED))
+	if (can_leave() && !__atomic_exchange_n(&left, 1, __ATOMIC_RELAXED))
 		qemu_plugin_reset(own_id, left_callback);
 }
 
