@@ -1,5 +1,5 @@
-# Tests: unit, golden, corrupt, cli and form need no privileges; live needs root, KVM and BPF, and says
-# so where it has them not. The live ones run on nested hosts (tests/vm), too: check has one of these,
+# Tests: unit, golden, corrupt, cli and form need no privileges; live (but full*.py) needs root, KVM and
+# BPF, and says so where it has them not. The live ones run on nested hosts (tests/vm), too: check has one of these,
 # MATRIX=hosts, check-vm and MATRIX=all have them all.
 
 include tests/guests/guests.mk
@@ -55,6 +55,9 @@ logic_tests := $(unit_tests) $(format_tests) $(wildcard tests/cli/*.sh)
 check_plain := tests/check_form.sh $(logic_tests)
 check_vm    := $(wildcard tests/vm/test_*.sh)
 check_live  := $(live_c) $(wildcard tests/live/*.sh) $(filter-out tests/live/live.py,$(wildcard tests/live/*.py))
+# A guest under TCG does not depend on the host: these are for "here" alone.
+check_tcg   := tests/live/full.py tests/live/full_arm.py
+check_kvm   := $(filter-out $(check_tcg),$(check_live))
 
 # HOST or HOST:npt=0 for tests/vm/run. One build of ours is tested on all of them.
 nested_hosts := 6.12 6.1 6.12:npt=0
@@ -67,7 +70,7 @@ hosts        := $(if $(filter all hosts,$(MATRIX)),$(hosts_all),$(hosts_one))
 # again, and is run there by MATRIX=all and check-vm.
 nested_first := $(filter %/agent_vmm %/agent_watch %/agent_launch %/agent_migrate,$(live_c)) \
 	$(patsubst %,tests/live/%.py,tables step devices exact observe vhost smp crash churn linux)
-nested_live  := $(if $(filter all,$(MATRIX)),$(check_live),$(nested_first))
+nested_live  := $(if $(filter all,$(MATRIX)),$(check_kvm),$(nested_first))
 
 # Everything is built first, by a make that sees the headers which deps installed.
 check: test-deps
@@ -78,14 +81,14 @@ check-vm: test-deps
 check-all: all guests guests-aarch64 unit-tests $(live_c) $(live_made)
 	@tests/vm/matrix "$(hosts)" "$(check_plain) tests/check_build.sh $(check_live) $(check_vm)" "$(nested_live)"
 check-nested: all guests $(live_c) $(live_made)
-	@tests/vm/matrix "$(nested_hosts)" "" "$(check_live)"
+	@tests/vm/matrix "$(nested_hosts)" "" "$(check_kvm)"
 # By tests/check_build.sh, with B and EXTRA_CFLAGS set.
 .PHONY: check-sanitized
 check-sanitized: all unit-tests
 	@sh tests/run.sh $(logic_tests)
 check-unit: all unit-tests
 	@sh tests/run.sh $(check_plain)
-check-live: all guests $(live_c) $(live_made)
+check-live: all guests guests-aarch64 $(live_c) $(live_made)
 	@sh tests/run.sh $(check_live)
 check-form: all
 	@sh tests/check_form.sh

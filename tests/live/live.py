@@ -313,12 +313,13 @@ class Full:
     """A guest recorded in full mode, which is spoken to by QMP and stays at its end. What memory held
     is saved at each mark, and at the end, as QEMU says it: {name: path}."""
 
-    def __init__(self, path, command, ram, options=()):
+    def __init__(self, path, command, ram, hole=None):
         self.trace, self.ram, self.path = path + ".vmb", ram, path
+        self.hole = hole or (0, 0)  # what is no RAM of it, as offsets
         self.saved, self.took = {}, {}
         sock = path + ".qmp"
         self.process = subprocess.Popen(
-            record_args(self.trace, "--mode", "full", *options) + command +
+            record_args(self.trace, "--mode", "full") + command +
             ["-no-shutdown", "-qmp", f"unix:{sock},server=on,wait=off"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.console, self.err = Lines(self.process.stdout), Lines(self.process.stderr)
@@ -363,14 +364,17 @@ class Full:
             return saved.read()
 
     def show(self, name):
-        """Reads it all from the trace, and compares. Returns how long that took."""
+        """Reads it all from the trace, and compares: nothing but the hole may be unknown. Returns how
+        long that took."""
         gpa, size = self.ram
         began = time.monotonic()
         at = [] if name == "end" else ["--at", "mark:" + name]
         shown = subprocess.run(
-            [VMBLAME, "show", self.trace, f"{gpa:#x}+{size}", "--raw", "--fill", "0", *at],
+            [VMBLAME, "show", self.trace, f"{gpa:#x}+{size}", "--raw", "--fill", "0x55", *at],
             stdout=subprocess.PIPE, check=True, timeout=300 * SLOW).stdout
         took, want = time.monotonic() - began, self.memory(name)
+        begin, end = self.hole
+        want = want[:begin] + b"\x55" * (end - begin) + want[end:]
         if shown != want:
             pages = [n for n in range(0, size, 4096) if shown[n:n + 4096] != want[n:n + 4096]]
             at = next(n for n in range(pages[0], size) if shown[n:n + 1] != want[n:n + 1])
