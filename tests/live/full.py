@@ -48,7 +48,8 @@ def command(guest, *more, accel=SINGLE, **how):
 
 def record(name, guest, *more, options=(), before=(), **how):
     trace = tap.path(name + ".vmb")
-    done = run([*before, *record_args(trace, "--mode", "full", *options), *command(guest, *more, **how)])
+    done = run([*before, *record_args(trace, "--mode", "full", *options),
+                *command(guest, *more, **how)])
     return trace, done
 
 
@@ -74,7 +75,8 @@ def whole_stores(trace, texts):
         gpa, rip, part = int(row["gpa"], 16), int(row["rip"], 16), parts[row["seq"]]
         if (last and part and last == (row["seq"] - 1, part - 1) and joined[-1][3] == rip and
                 joined[-1][0] + joined[-1][1] == gpa):
-            joined[-1] = (joined[-1][0], joined[-1][1] + row["len"], joined[-1][2] + row["bytes"], rip)
+            gpa, length, data, rip = joined[-1]
+            joined[-1] = (gpa, length + row["len"], data + row["bytes"], rip)
         else:
             joined.append((gpa, row["len"], row["bytes"], rip))
         last = row["seq"], part
@@ -203,7 +205,8 @@ def tables_marked(trace):
         text = f"{entry:#x}+8"
         got = [row["bytes"] for row in rows("history", trace, text) if row.get("origin") == "vcpu" and
                "bytes" in row]
-        expect(got == [(TABLES_MAPPED + n * 4096 | 3).to_bytes(8, "little").hex()], f"{entry:#x}: {got}")
+        want = (TABLES_MAPPED + n * 4096 | 3).to_bytes(8, "little").hex()
+        expect(got == [want], f"{entry:#x}: {got}, not {want}")
         low, *rest = who(trace, text)
         expect((low["verdict"], low.get("why"), low["len"]) == ("UNKNOWN", "page-table", 1), low)
         expect(all(row["verdict"] == "WRITTEN-BY" for row in rest), rest)
@@ -307,8 +310,8 @@ def devices_who(guest):
                     expect(bytes.fromhex(row["bytes"])[i] == now[at], why)
                 elif by == "disk":
                     found[1] += 1
+                    expect((row["verdict"], row.get("why")) == ("UNKNOWN", "emulator"), why)
                     one, = row["candidates"]
-                    expect((row["verdict"], row["why"]) == ("UNKNOWN", "emulator"), why)
                     expect(one["origin"] == "unseen" and bytes.fromhex(one["bytes"])[i] == now[at],
                            why)
                     expect(one["t_end_ns"] <= moments.get(when, one["t_end_ns"]), why)
@@ -354,30 +357,35 @@ def vmm_status(guest):
     raise AssertionError("the VMM goes on for ever")
 
 
-def running(name):
-    return Full(tap.path(name), command("stores"),
-                [int(n, 0) for n in ranges("stores")["A"].split("+")])
+def running(name, *more):
+    return Full(tap.path(name), command("stores", *more), (0, 4096))
 
 
-def stop_in_the_midst(guest):
-    """Once the guest's stores have reached range A, which is zero before."""
-    guest.console.wait("operations")
-    while not any(guest.memory("midst") if "midst" in guest.saved else b""):
-        guest.save("midst")
-    guest.qmp("stop")
+def in_the_midst(name):
+    """Stopped at the first of some store or other."""
+    path = tap.path(name + ".gdb")
+    guest = running(name, "-S", "-gdb", f"unix:{path},server=on,wait=off")
+    try:
+        gdb, at = Gdb(path), symbol("stores.elf", "store_rep_stosl_down")
+        expect(gdb("?")[0] in "TS" and gdb(f"Z1,{at:x},1") == "OK", "no breakpoint")
+        expect(gdb("c")[0] in "TS" and gdb(f"z1,{at:x},1") == "OK", "not stopped there")
+    except BaseException:
+        guest.__exit__()
+        raise
+    return guest, gdb
 
 
 def sealed(guest):
     """Waits until some of the stores can be read."""
     end = time.monotonic() + 30 * SLOW
-    while not whole_stores(guest.trace, ranges("stores").values()):
+    while not any(row.get("origin") == "vcpu" and "bytes" in row
+                  for row in rows("history", guest.trace, ranges("stores")["A"])):
         expect(time.monotonic() < end, "nothing is sealed")
         time.sleep(0.1)
 
 
-def prefix(guest, whole=False):
-    facts = info(guest.trace)
-    expect(facts["truncated"] != whole, facts["truncated"])
+def prefix(guest):
+    """How many stores were kept: the first ones of the guest's."""
     got = whole_stores(guest.trace, ranges("stores").values())
     want = truth("stores")
     # A store may be cut off between its parts.
@@ -387,23 +395,20 @@ def prefix(guest, whole=False):
     return len(got)
 
 
-def recorder_killed(name, in_the_midst):
+def recorder_killed():
     """By SIGKILL: the VM goes on to its own end, and the file holds how it began."""
-    with running(name) as guest:
-        if in_the_midst:
-            stop_in_the_midst(guest)
-            sealed(guest)
-        else:
-            guest.console.wait("operations")
+    guest, gdb = in_the_midst("midst")
+    with guest:
+        sealed(guest)
         guest.process.kill()
         guest.process.wait()
-        if in_the_midst:
-            guest.qmp("cont")
+        gdb("D")
         status = vmm_status(guest)
         expect(status == OK and ": ok" in guest.console.text(), f"{status}: {guest.console.text()}")
+    expect(info(guest.trace)["truncated"], "not cut short")
     kept = prefix(guest)
-    expect(kept or not in_the_midst, "no store was kept")
-    print(f"# {name}: {kept} stores kept")
+    expect(kept, "no store was kept")
+    print(f"# {kept} stores kept")
 
 
 def recorder_killed_anytime():
@@ -430,14 +435,15 @@ def until():
 
 
 def vmm_killed():
-    with running("vmm") as guest:
-        stop_in_the_midst(guest)
+    guest, _ = in_the_midst("vmm")
+    with guest:
         os.kill(guest.pid, signal.SIGKILL)
         guest.process.wait(60 * SLOW)
         guest.err.thread.join()
         expect(guest.process.returncode == 128 + signal.SIGKILL, guest.process.returncode)
         expect("lost 0" in guest.err.text(), guest.err.text())
-    expect(prefix(guest, whole=True), "no store was kept")
+    expect(not info(guest.trace)["truncated"], "truncated")
+    expect(prefix(guest), "no store was kept")
 
 
 def refused(name, trace, before=()):
@@ -476,8 +482,7 @@ def closed_output():
 def crash():
     adopt()
     tap.attempt("the recorder is killed in the midst of the stores: the VM finishes, the file opens",
-                recorder_killed, "midst", True)
-    tap.attempt("the recorder is killed as the stores begin", recorder_killed, "begin", False)
+                recorder_killed)
     tap.attempt("the recorder is killed at any time", recorder_killed_anytime)
     tap.attempt("--until: the VM goes on", until)
     tap.attempt("QEMU is killed: the trace is whole up to there", vmm_killed)
@@ -486,7 +491,7 @@ def crash():
 
 
 def unprivileged():
-    """What we were built, and a guest, where anybody can read them; the user's own folder for the rest."""
+    """What was built, and a guest, where anybody can read them; the trace in the user's own folder."""
     public, own = tap.path("public"), tap.path("own")
     os.chmod(tap.tmp, 0o755)
     for path in (public, own):
@@ -534,8 +539,8 @@ def boot(name, image, initrd, accel, vcpus, stages, more, store):
         expect("@damage" not in guest.console.text(), "its memory is damaged")
         expect("lost 0" in guest.err.text(), guest.err.text())
         store.append(guest)
-    print(f"# {name}: {time.monotonic() - began:.1f} s, marks took "
-          f"{', '.join(f'{s:.3f}' for s in guest.took.values()) or 'no time'} s; {guest.err.all[-2].strip()}")
+    marks = "".join(f", {mark} {took:.3f} s" for mark, took in guest.took.items())
+    print(f"# {name}: {time.monotonic() - began:.1f} s{marks}; {guest.err.all[-2].strip()}")
 
 
 def shown(guest, name, job):
@@ -583,7 +588,7 @@ def smm(guest):
     text = f"{VGA[0]:#x}..{VGA[1]:#x}"
     expect(any(row["smm"] for row in export(guest.trace, text, "store")), "no store in SMM")
     for row in who(guest.trace, text):
-        expect((row["verdict"], row["why"]) == ("UNKNOWN", "no-ram"), row)
+        expect((row["verdict"], row.get("why")) == ("UNKNOWN", "no-ram"), row)
 
 
 def linux_one(name, image, initrd, accel, vcpus, stages=(), more=()):
@@ -600,7 +605,8 @@ def linux_one(name, image, initrd, accel, vcpus, stages=(), more=()):
     if name == "linux-1":
         tap.attempt("diff between two marks is what pmemsave says", linux_diff, guest, "mark-2",
                     "mark-3")
-        tap.attempt("find --file finds the initrd, as long as it was there", linux_find, guest, initrd)
+        tap.attempt("find --file finds the initrd, as long as it was there", linux_find, guest,
+                    initrd)
     if more:
         tap.attempt("q35: what SMM stores is no RAM's", smm, guest)
     for path in (guest.trace, *guest.saved.values()):

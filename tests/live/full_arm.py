@@ -80,8 +80,8 @@ class Replay:
         return 0 if gpa in self.zeroed or gpa not in self.last else self.last[gpa][0]
 
     def skip_failed(self, pcs, now, last=True):
-        """Comparisons that failed, up to what comes now; what else those do must be the truth's, at the
-        last chance."""
+        """Comparisons that failed, up to what comes now. What those instructions did besides must be
+        the truth's, at the last chance to look for it."""
         while self.runs and self.runs[0][0] in pcs and tuple(self.runs[0]) != now:
             pc, data = self.runs[0]
             if not all(self.holds(gpa) == byte for gpa, byte in data):
@@ -141,7 +141,7 @@ def writers(guest, replay):
                 why = f"{gpa:#x}: {byte:02x} by {pc or 0:#x}, zeroed: {gpa in replay.zeroed}: {row}"
                 if gpa in replay.zeroed and byte:
                     zeroed += 1
-                    expect((row["verdict"], row["why"]) == ("UNKNOWN", "emulator"), why)
+                    expect((row["verdict"], row.get("why")) == ("UNKNOWN", "emulator"), why)
                     expect(row["candidates"][0]["origin"] == "unseen", why)
                     expect(row["candidates"][0]["bytes"][2 * i:2 * i + 2] == "00", why)
                 elif pc is None:
