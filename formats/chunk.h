@@ -29,7 +29,8 @@
 #define VERSION_MAJOR	 1
 #define VERSION_MINOR	 0
 #define INCOMPAT_STORES	 1ull /* there may be chunks of stores */
-#define INCOMPAT_KNOWN	 INCOMPAT_STORES
+#define INCOMPAT_BY_PAGE 2ull /* no trace, but the stores of one by pages: by_page.h */
+#define INCOMPAT_KNOWN	 (INCOMPAT_STORES | INCOMPAT_BY_PAGE)
 #define CHUNK_RAW_MAX	 (64u << 20)
 #define CHUNK_PAGES_MAX	 (4u << 20)
 #define CHUNK_SIZE_MAX	 (72u << 20)

@@ -15,14 +15,17 @@
 #include "stores.h"
 
 #define RANGE_PAGES 16
+#define PAGE_LANES  8 /* so many pages may be asked for at once by pages */
 
 struct lane {
+	struct reader *r; /* whose chunks they are: the trace's, or those by pages */
 	unsigned stream;
+	u64 gpa, gpa_end; /* what is asked for of them, when the cursor is paged */
 	bool wanted, loaded;
-	size_t next;  /* chunk to look at: an index, backward one more than it */
-	size_t chunk; /* the chunk that is loaded, or will be */
-	u64 key;      /* sequence number of the next event, or a bound for it */
-	u32 left;     /* events of the loaded chunk not yet given */
+	size_t next;		 /* chunk to look at: an index, backward one more than it */
+	struct chunk_info chunk; /* that is loaded, or will be */
+	u64 key;		 /* sequence number of the next event, or a bound for it */
+	u32 left;		 /* events of the loaded chunk not yet given */
 	struct decoded events;
 	struct picked
 		*picked; /* of the stores stream, in place of `events`: those that are wanted */
@@ -40,7 +43,9 @@ struct cursor {
 	bool kinds[EVENT_MAX];
 	bool paged; /* there is a page filter */
 	bool told_gap, told_cut, ended;
-	struct lane lanes[STREAM_MAX];
+	struct lane
+		lanes[STREAM_MAX + PAGE_LANES]; /* behind the streams': stores of one page each */
+	unsigned nlanes;
 	struct lane *given; /* whose event the caller holds */
 	struct decoder *decoder;
 	struct stores_decoder *stores; /* when that stream is wanted */
@@ -54,24 +59,24 @@ struct cursor {
 };
 
 /* Whether a chunk of stores touches what is asked for: its first bytes tell. True when in doubt. */
-static bool words_wanted(struct cursor *c, size_t i)
+static bool words_wanted(struct cursor *c, const struct lane *l)
 {
 	struct chunk_head h;
 	struct span pages, words;
 
-	return reader_first_block(c->r, c->r->chunks[i].off, &c->chunk, &c->words, c->zstd, &h,
-				  &pages, &words) ||
+	return reader_first_block(l->r, l->chunk.off, &c->chunk, &c->words, c->zstd, &h, &pages,
+				  &words) ||
 	       h.words_sum != stores_words_sum(pages, words) ||
-	       stores_words_touch(pages, words, c->spec.gpa, c->spec.gpa_end, c->spec.wants,
+	       stores_words_touch(pages, words, l->gpa, l->gpa_end, c->spec.wants,
 				  c->spec.wants_arg);
 }
 
 /* Whether any word of a short range matters still; long ranges are not gone through. */
-static bool range_wanted(const struct cursor *c)
+static bool range_wanted(const struct cursor *c, const struct lane *l)
 {
 	static const u64 all[STORES_PAGE_WORDS / 64] = {~0ull, ~0ull, ~0ull, ~0ull,
 							~0ull, ~0ull, ~0ull, ~0ull};
-	const u64 first = c->spec.gpa >> PAGE_BITS, last = (c->spec.gpa_end - 1) >> PAGE_BITS;
+	const u64 first = l->gpa >> PAGE_BITS, last = (l->gpa_end - 1) >> PAGE_BITS;
 
 	if (!c->spec.wants || last - first >= RANGE_PAGES)
 		return true;
@@ -81,33 +86,49 @@ static bool range_wanted(const struct cursor *c)
 	return false;
 }
 
-static bool chunk_wanted(struct cursor *c, const struct lane *l, size_t i)
+static bool chunk_wanted(struct cursor *c, struct lane *l, size_t i)
 {
-	const struct chunk_info *info = &c->r->chunks[i];
+	const struct chunk_info *info = &l->chunk;
 
-	if (info->stream != l->stream || info->t_max < c->spec.t_min ||
-	    (c->spec.t_max && info->t_min > c->spec.t_max))
+	if (info->t_max < c->spec.t_min || (c->spec.t_max && info->t_min > c->spec.t_max))
 		return false;
 	if (!c->paged || l->stream == STREAM_STATE)
 		return true;
-	if (!reader_chunk_touches(c->r, i, c->spec.gpa, c->spec.gpa_end))
+	if (!reader_chunk_touches(l->r, l->stream, i, l->gpa, l->gpa_end))
 		return false;
-	return l->stream != STREAM_STORES || (range_wanted(c) && words_wanted(c, i));
+	return l->stream != STREAM_STORES || (range_wanted(c, l) && words_wanted(c, l));
 }
 
 /* Finds the lane's next chunk, without reading it. False when there is none. */
 static bool lane_seek(struct cursor *c, struct lane *l)
 {
-	const size_t n = c->r->info.nchunks;
+	const size_t n = reader_chunks(l->r, l->stream);
+	struct cursor_spec spec = c->spec;
+	size_t first = 0, end = 0; /* of the part that was looked at last */
 
+	spec.gpa = l->gpa;
+	spec.gpa_end = l->gpa_end;
 	while (c->spec.backward ? l->next > 0 : l->next < n) {
-		const size_t i = c->spec.backward ? --l->next : l->next++;
+		const size_t i = c->spec.backward ? l->next - 1 : l->next;
 
+		if ((i < first || i >= end) &&
+		    reader_part_misses(l->r, l->stream, i, &spec, &first, &end)) {
+			l->next = c->spec.backward ? first : end;
+			continue;
+		}
+		l->next = c->spec.backward ? i : i + 1;
+		if (reader_chunk_info(l->r, l->stream, i, &l->chunk)) {
+			/* They stand for the chunks that cannot be found. */
+			l->chunk = reader_part_info(l->r, l->stream, i);
+			l->next = c->spec.backward ? first : end;
+			l->loaded = false;
+			l->key = c->spec.backward ? l->chunk.seq_max : l->chunk.seq_min;
+			return true;
+		}
 		if (!chunk_wanted(c, l, i))
 			continue;
-		l->chunk = i;
 		l->loaded = false;
-		l->key = c->spec.backward ? c->r->chunks[i].seq_max : c->r->chunks[i].seq_min;
+		l->key = c->spec.backward ? l->chunk.seq_max : l->chunk.seq_min;
 		return true;
 	}
 	l->wanted = false;
@@ -156,9 +177,9 @@ static bool lane_skip(const struct cursor *c, struct lane *l)
 	return false;
 }
 
-static void cursor_complain(struct cursor *c, u64 off, const char *why)
+static void cursor_complain(struct cursor *c, const struct reader *r, u64 off, const char *why)
 {
-	snprintf(c->message, sizeof(c->message), "%s: offset %llu: %s", c->r->path,
+	snprintf(c->message, sizeof(c->message), "%s: offset %llu: %s", r->path,
 		 (unsigned long long)off, why);
 }
 
@@ -220,6 +241,7 @@ static bool picked_add(struct lane *l, const struct stores *s, const struct stor
 				.gva = v->gva,
 				.pc = site->pc,
 				.smm = v->smm,
+				.raced = v->raced,
 				.part = site->part,
 				.len = v->size,
 			},
@@ -248,7 +270,7 @@ static int chunk_stores(struct cursor *c, struct lane *l, const struct chunk_hea
 			continue;
 		for (const struct store *v = s.v; v < s.v + s.n; v++)
 			if ((!c->paged ||
-			     (v->gpa < c->spec.gpa_end && v->gpa + (v->size - 1) >= c->spec.gpa)) &&
+			     (v->gpa < l->gpa_end && v->gpa + (v->size - 1) >= l->gpa)) &&
 			    !picked_add(l, &s, v))
 				return -ENOMEM;
 	}
@@ -258,7 +280,7 @@ static int chunk_stores(struct cursor *c, struct lane *l, const struct chunk_hea
 /* Reads and decodes the lane's chunk. CURSOR_MORE when it could. */
 static enum cursor_status lane_load(struct cursor *c, struct lane *l)
 {
-	const struct chunk_info *info = &c->r->chunks[l->chunk];
+	const struct chunk_info *info = &l->chunk;
 	const char *why = "this chunk was damaged when the file was scanned";
 	struct chunk_head h = {0};
 	int err = -EBADMSG;
@@ -266,8 +288,12 @@ static enum cursor_status lane_load(struct cursor *c, struct lane *l)
 	l->left = 0;
 	l->loaded = true;
 	c->nread++;
+	if (!info->events)
+		why = l->r->is_by_page
+			      ? "the index is damaged; vmblame index --force makes this file again"
+			      : "the index is damaged: chunks cannot be found";
 	if (!info->damaged)
-		err = reader_chunk(c->r, info->off, info->size, &c->chunk, &h, &why);
+		err = reader_chunk(l->r, info->off, info->size, &c->chunk, &h, &why);
 	if (!err && (!chunk_stream_valid(h.type, h.stream) || h.stream != info->stream)) {
 		why = "a chunk is not as the index says";
 		err = -EBADMSG;
@@ -287,12 +313,40 @@ static enum cursor_status lane_load(struct cursor *c, struct lane *l)
 		return CURSOR_MORE;
 	}
 	if (err == -EBADMSG || err == -ENODATA) {
-		cursor_complain(c, info->off, why);
+		cursor_complain(c, l->r, info->off, why);
 		return CURSOR_CORRUPT;
 	}
-	cursor_complain(c, info->off, strerror(-err));
+	cursor_complain(c, l->r, info->off, strerror(-err));
 	c->ended = true;
 	return CURSOR_IO;
+}
+
+static void lane_open(struct cursor *c, struct reader *r, unsigned stream, u64 gpa, u64 gpa_end)
+{
+	struct lane *l = &c->lanes[c->nlanes++];
+
+	*l = (struct lane){
+		.r = r, .stream = stream, .gpa = gpa, .gpa_end = gpa_end, .wanted = true};
+	l->next = c->spec.backward ? reader_chunks(r, stream) : 0;
+	lane_seek(c, l);
+}
+
+/* Where stores lie by pages, too, a few pages are read there: each of them has its stores in order.
+ */
+static bool lanes_by_page(struct cursor *c)
+{
+	const u64 gpa = c->spec.gpa, end = c->spec.gpa_end;
+
+	if (!c->r->by_page || !c->paged || c->spec.bulk || end <= gpa ||
+	    ((end - 1) >> PAGE_BITS) - (gpa >> PAGE_BITS) >= PAGE_LANES)
+		return false;
+	for (u64 at = gpa, next; at < end; at = next) {
+		next = (at | ((1u << PAGE_BITS) - 1)) + 1;
+		if (!next || next > end)
+			next = end;
+		lane_open(c, c->r->by_page, STREAM_STORES, at, next);
+	}
+	return true;
 }
 
 int cursor_open(struct cursor **out, struct reader *r, const struct cursor_spec *spec)
@@ -314,15 +368,10 @@ int cursor_open(struct cursor **out, struct reader *r, const struct cursor_spec 
 		return -ENOMEM;
 	}
 	for (unsigned s = 0; s < STREAM_MAX; s++) {
-		struct lane *l = &c->lanes[s];
-
-		l->stream = s;
-		l->next = spec->backward ? r->info.nchunks : 0;
-		l->wanted = !spec->streams || spec->streams >> s & 1;
-		if (s == STREAM_STORES)
-			l->wanted = l->wanted && c->kinds[EVENT_store];
-		if (l->wanted)
-			lane_seek(c, l);
+		if ((spec->streams && !(spec->streams >> s & 1)) ||
+		    (s == STREAM_STORES && (!c->kinds[EVENT_store] || lanes_by_page(c))))
+			continue;
+		lane_open(c, r, s, spec->gpa, spec->gpa_end);
 	}
 	*out = c;
 	return 0;
@@ -332,8 +381,8 @@ static struct lane *lane_first(struct cursor *c)
 {
 	struct lane *first = NULL;
 
-	for (unsigned s = 0; s < STREAM_MAX; s++) {
-		struct lane *l = &c->lanes[s];
+	for (unsigned i = 0; i < c->nlanes; i++) {
+		struct lane *l = &c->lanes[i];
 
 		if (l->wanted &&
 		    (!first || (c->spec.backward ? l->key > first->key : l->key < first->key)))
@@ -347,12 +396,12 @@ static enum cursor_status cursor_end(struct cursor *c)
 {
 	if (c->r->gap && !c->told_gap) {
 		c->told_gap = true;
-		cursor_complain(c, c->r->gap_off, "bytes that belong to no chunk");
+		cursor_complain(c, c->r, c->r->gap_off, "bytes that belong to no chunk");
 		return CURSOR_CORRUPT;
 	}
 	if (c->r->info.truncated && !c->told_cut) {
 		c->told_cut = true;
-		cursor_complain(c, c->r->info.whole_bytes, "the file is cut here");
+		cursor_complain(c, c->r, c->r->info.whole_bytes, "the file is cut here");
 		return CURSOR_TRUNCATED;
 	}
 	return CURSOR_END;
@@ -370,7 +419,7 @@ static enum cursor_status lane_batch(struct cursor *c, struct lane *l)
 	if (more > 0)
 		return CURSOR_MORE;
 	if (more < 0)
-		cursor_complain(c, c->r->chunks[l->chunk].off, why);
+		cursor_complain(c, l->r, l->chunk.off, why);
 	lane_seek(c, l);
 	return more < 0 ? CURSOR_CORRUPT : CURSOR_MORE;
 }
@@ -435,9 +484,9 @@ void cursor_close(struct cursor *c)
 {
 	if (!c)
 		return;
-	for (unsigned s = 0; s < STREAM_MAX; s++) {
-		decoded_free(&c->lanes[s].events);
-		free(c->lanes[s].picked);
+	for (unsigned i = 0; i < c->nlanes; i++) {
+		decoded_free(&c->lanes[i].events);
+		free(c->lanes[i].picked);
 	}
 	stores_decoder_close(c->stores);
 	decoder_close(c->decoder);

@@ -25,6 +25,21 @@ void index_put(struct buf *rows, const struct chunk_head *h, const struct buf *p
 		buf_put(rows, pages->data, pages->len);
 }
 
+struct chunk_info index_chunk(const struct index_row *row)
+{
+	return (struct chunk_info){
+		.off = row->off,
+		.size = row->size,
+		.events = row->events,
+		.stream = row->stream,
+		.t_min = row->t_min,
+		.t_max = row->t_max,
+		.seq_min = row->seq_min,
+		.seq_max = row->seq_max,
+		.lost = row->lost,
+	};
+}
+
 bool index_take(struct span *rows, u64 *off, u64 end, struct index_row *row, struct span *pages)
 {
 	if (span_left(rows) == 0)

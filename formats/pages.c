@@ -155,6 +155,16 @@ static bool run_get(struct span *set, u64 *start, u64 *end)
 	return true;
 }
 
+int pages_join(struct pages *p, struct span set)
+{
+	u64 start = 0, end = 0;
+	int err = 0;
+
+	while (!err && run_get(&set, &start, &end))
+		err = pages_add(p, start << PAGE_BITS, (end << PAGE_BITS) - 1);
+	return err;
+}
+
 bool pages_touch(struct span set, u64 gpa, u64 end)
 {
 	u64 start = 0, stop = 0;
@@ -170,6 +180,14 @@ bool pages_touch(struct span set, u64 gpa, u64 end)
 			return true;
 	}
 	return set.bad;
+}
+
+void pages_each(struct span set, void (*fn)(void *arg, u64 start, u64 end), void *arg)
+{
+	u64 start = 0, end = 0;
+
+	while (run_get(&set, &start, &end))
+		fn(arg, start, end);
 }
 
 bool pages_valid(struct span set)

@@ -18,6 +18,8 @@ int pages_open(struct pages **out);
 void pages_close(struct pages *p); /* NULL is fine */
 /* Adds the pages of [gpa,end). 0 or -ENOMEM. */
 int pages_add(struct pages *p, u64 gpa, u64 end);
+/* Adds a set as pages_flush() writes it; what is malformed ends it. 0 or -ENOMEM. */
+int pages_join(struct pages *p, struct span set);
 /* Appends the set as runs and empties it. */
 void pages_flush(struct pages *p, struct buf *out);
 
@@ -25,5 +27,7 @@ void pages_flush(struct pages *p, struct buf *out);
  * nothing can be ruled out. */
 bool pages_touch(struct span set, u64 gpa, u64 end);
 bool pages_valid(struct span set);
+/* Calls fn for each run [start,end) of pages, until the set is malformed. */
+void pages_each(struct span set, void (*fn)(void *arg, u64 start, u64 end), void *arg);
 
 #endif

@@ -12,9 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "by_page.h"
 #include "decode.h"
-#include "index.h"
-#include "pages.h"
 
 #define FIRST_BYTES	4000 /* what the first block of most chunks takes, with all before it */
 #define METAS_MAX	4096 /* keys */
@@ -114,62 +113,6 @@ int reader_first_block(const struct reader *r, u64 off, struct buf *to, struct b
 	return -EBADMSG;
 }
 
-int reader_add(struct reader *r, const struct chunk_info *info, struct span pages)
-{
-	const size_t n = r->info.nchunks;
-
-	if (n == r->cap) {
-		const size_t cap = n ? 2 * n : 64;
-		struct chunk_info *chunks = realloc(r->chunks, cap * sizeof(*chunks));
-
-		if (chunks)
-			r->chunks = chunks;
-		struct chunk_pages_at *at = realloc(r->at, cap * sizeof(*at));
-
-		if (at)
-			r->at = at;
-		if (!chunks || !at)
-			return -ENOMEM;
-		r->cap = cap;
-	}
-	const size_t npages = span_left(&pages);
-
-	r->chunks[n] = *info;
-	r->at[n] = (struct chunk_pages_at){.off = r->pages.len, .size = (u32)npages};
-	if (npages <= READER_PAGES_MAX - r->pages.len && !info->damaged) {
-		buf_put(&r->pages, pages.p, npages);
-		if (r->pages.failed)
-			return -ENOMEM;
-		r->at[n].kept = true;
-	}
-	r->info.chunks = r->chunks;
-	r->info.nchunks++;
-	if (info->damaged)
-		return 0;
-	r->info.events += info->events;
-	r->info.lost += info->lost;
-	if (info->t_max > r->info.t_end_ns)
-		r->info.t_end_ns = info->t_max;
-	return 0;
-}
-
-bool reader_chunk_touches(const struct reader *r, size_t chunk, u64 gpa, u64 end)
-{
-	const struct chunk_pages_at *at = &r->at[chunk];
-	struct buf set = {0};
-	bool touches = true;
-
-	if (at->kept && at->size == 0)
-		return false;
-	if (at->kept)
-		return pages_touch(span_of(r->pages.data + at->off, at->size), gpa, end);
-	if (buf_reserve(&set, at->size + 1) &&
-	    !reader_pread(r, set.data, at->size, r->chunks[chunk].off + sizeof(struct chunk_head)))
-		touches = pages_touch(span_of(set.data, at->size), gpa, end);
-	buf_free(&set);
-	return touches;
-}
-
 static struct meta *meta_find(const struct reader *r, const char *key, size_t len)
 {
 	for (size_t i = 0; i < r->nmetas; i++)
@@ -266,61 +209,6 @@ int reader_unknown_stream(struct reader *r, u64 off)
 	return 0;
 }
 
-static int row_add(struct reader *r, const struct index_row *row, struct span pages)
-{
-	const struct chunk_info info = {
-		.off = row->off,
-		.size = row->size,
-		.events = row->events,
-		.stream = row->stream,
-		.t_min = row->t_min,
-		.t_max = row->t_max,
-		.seq_min = row->seq_min,
-		.seq_max = row->seq_max,
-		.lost = row->lost,
-	};
-
-	if (row->type == CHUNK_META)
-		return reader_metas(r, row->off, row->size);
-	if (row->type != CHUNK_EVENTS && row->type != CHUNK_STORES)
-		return 0; /* of a later version */
-	if (!chunk_stream_valid(row->type, row->stream))
-		return reader_unknown_stream(r, row->off);
-	return reader_add(r, &info, pages);
-}
-
-/* Reads the index chunks that lie in [off,end). -EBADMSG when they are not whole. */
-static int index_read(struct reader *r, u64 off, u64 end)
-{
-	u64 next = sizeof(struct file_head);
-	const u64 limit = off;
-
-	while (off < end) {
-		struct chunk_head h = {0};
-		struct span rows = {0}, pages;
-		struct index_row row;
-		struct buf raw = {0};
-		const char *why;
-		int err = reader_chunk(r, off, 0, &r->chunk, &h, &why);
-
-		if (!err && h.type != CHUNK_INDEX)
-			err = -EBADMSG;
-		if (!err)
-			err = chunk_decode(&h, r->chunk.data, &raw, &rows, 1, CHUNK_ALL_BLOCKS,
-					   r->zstd, &why);
-		/* Facts are read on the way, through r->chunk and r->raw. */
-		while (!err && index_take(&rows, &next, limit, &row, &pages))
-			err = row_add(r, &row, pages);
-		if (!err && rows.bad)
-			err = -EBADMSG;
-		buf_free(&raw);
-		if (err)
-			return err == -ENODATA ? -EBADMSG : err;
-		off += h.size;
-	}
-	return off == end ? 0 : -EBADMSG;
-}
-
 static int reader_load(struct reader *r)
 {
 	const u64 size = r->info.file_bytes;
@@ -333,7 +221,7 @@ static int reader_load(struct reader *r)
 			return err;
 		if (trailer_valid(&t, size)) {
 			r->info.whole_bytes = size;
-			err = index_read(r, t.index_off, size - sizeof(t));
+			err = reader_index(r, t.index_off, size - sizeof(t));
 			if (err != -EBADMSG)
 				return err;
 			r->info.damaged = true;
@@ -364,6 +252,8 @@ static int head_load(struct reader *r, const char **why)
 	r->info.version_minor = h.version_minor;
 	r->info.start_mono_ns = h.start_mono_ns;
 	r->info.start_real_ns = h.start_real_ns;
+	memcpy(r->uuid, h.uuid, sizeof(r->uuid));
+	r->is_by_page = h.incompat & INCOMPAT_BY_PAGE;
 	return file_head_check(&h, why);
 }
 
@@ -390,7 +280,8 @@ static int reader_begin(struct reader *r, const char **why)
 	return r->zstd ? reader_load(r) : -ENOMEM;
 }
 
-int reader_open(struct reader **out, const char *path, char *err, size_t err_size)
+static int file_open(struct reader **out, const char *path, bool by_page, char *err,
+		     size_t err_size)
 {
 	struct reader *r = calloc(1, sizeof(*r));
 	const char *why = NULL;
@@ -400,6 +291,11 @@ int reader_open(struct reader **out, const char *path, char *err, size_t err_siz
 		r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 		r->path = strdup(path);
 		code = r->fd < 0 ? -errno : !r->path ? -ENOMEM : reader_begin(r, &why);
+	}
+	if (!code && r->is_by_page != by_page) {
+		why = by_page ? "not the stores of a trace by pages"
+			      : "no trace, but the stores of one by pages: name the trace";
+		code = -EPROTO;
 	}
 	if (!code) {
 		*out = r;
@@ -413,10 +309,52 @@ int reader_open(struct reader **out, const char *path, char *err, size_t err_siz
 	return code;
 }
 
+/* The stores by pages, when they are there and of this very file. */
+static void by_page_find(struct reader *r, const char *path)
+{
+	char beside[4096], err[512], of[128];
+	const char *said;
+
+	if (!reader_chunks(r, STREAM_STORES) || r->info.truncated || r->info.damaged ||
+	    snprintf(beside, sizeof(beside), "%s%s", path, BY_PAGE_SUFFIX) >= (int)sizeof(beside) ||
+	    access(beside, F_OK))
+		return;
+	if (file_open(&r->by_page, beside, true, err, sizeof(err))) {
+		r->by_page_why = "it cannot be read";
+		return;
+	}
+	by_page_of(r, of, sizeof(of));
+	said = reader_meta(r->by_page, BY_PAGE_OF);
+	if (r->by_page->info.damaged || r->by_page->info.truncated)
+		r->by_page_why = "it is cut or damaged";
+	else if (!said || strcmp(said, of))
+		r->by_page_why = "it is of another trace";
+	if (!r->by_page_why)
+		return;
+	reader_close(r->by_page);
+	r->by_page = NULL;
+}
+
+int reader_open(struct reader **out, const char *path, char *err, size_t err_size)
+{
+	const int code = file_open(out, path, false, err, err_size);
+
+	if (!code)
+		by_page_find(*out, path);
+	return code;
+}
+
+bool reader_by_page(const struct reader *r, const char **why)
+{
+	*why = r->by_page_why;
+	return r->by_page != NULL;
+}
+
 void reader_close(struct reader *r)
 {
 	if (!r)
 		return;
+	reader_close(r->by_page);
 	if (r->fd >= 0)
 		close(r->fd);
 	for (size_t i = 0; i < r->nmetas; i++) {
@@ -424,9 +362,8 @@ void reader_close(struct reader *r)
 		free(r->metas[i].value);
 	}
 	free(r->metas);
-	free(r->chunks);
-	free(r->at);
-	buf_free(&r->pages);
+	reader_rows_free(r);
+	buf_free(&r->sets);
 	buf_free(&r->chunk);
 	buf_free(&r->raw);
 	ZSTD_freeDCtx(r->zstd);

@@ -39,7 +39,6 @@ struct trace_info {
 	u64 events, lost; /* sums over the chunks */
 	u64 t_end_ns;	  /* greatest t_max */
 	size_t nchunks;
-	const struct chunk_info *chunks; /* in file order */
 };
 
 /* 0, or -errno with a line in `err` that names the file, the offset and the reason (no newline).
@@ -47,7 +46,17 @@ struct trace_info {
  * version; -EBADMSG: damaged beyond use. A truncated file opens. */
 int reader_open(struct reader **out, const char *path, char *err, size_t err_size);
 void reader_close(struct reader *r); /* NULL is fine */
+/* Whether the stores by pages (by_page.h) lie beside the trace and are used. When not, *why is NULL
+ * where there are none, else the reason. */
+bool reader_by_page(const struct reader *r, const char **why);
 const struct trace_info *reader_info(const struct reader *r);
+/* The chunks of a stream, in file order. */
+size_t reader_chunks(const struct reader *r, enum stream stream);
+/* The i-th of them. 0; -ENOENT: there is none; -EBADMSG: nor can it be found, since the index is
+ * damaged; -EIO, -ENOMEM. */
+int reader_chunk_info(struct reader *r, enum stream stream, size_t i, struct chunk_info *out);
+/* The one of a stream in whose range of numbers seq lies. As above. */
+int reader_chunk_of(struct reader *r, u64 seq, enum stream stream, struct chunk_info *out);
 /* What is wrong with a truncated or damaged file, or NULL. Lives as long as the reader. */
 const char *reader_message(const struct reader *r);
 /* The last value of a key, or NULL. */
@@ -91,6 +100,13 @@ enum cursor_status cursor_next(struct cursor *c, const struct event **ev, u64 *s
 struct stores;
 /* After CURSOR_STORES; they live until the next call. */
 const struct stores *cursor_stores(const struct cursor *c);
+/* An event, or, of a cursor in bulk, stores: the other is NULL. */
+typedef int each_fn(void *arg, const struct event *ev, u64 seq, const struct stores *s);
+/* Calls fn for all that a cursor gives, in order, until it returns non-zero; returns that; 0; or
+ * -errno with a line in err, -EBADMSG at damage. A cut file ends where it is cut. progress, now and
+ * then, may be NULL. */
+int reader_each(struct reader *r, const struct cursor_spec *spec, each_fn *fn, void *arg,
+		void (*progress)(u64 done, u64 all), char *err, size_t err_size);
 /* Chunks that were decoded so far: what a test of the page index looks at. */
 u64 cursor_chunks_read(const struct cursor *c);
 /* For CURSOR_CORRUPT and CURSOR_IO: file, offset, reason. */

@@ -18,7 +18,7 @@ static void reader_forget(struct reader *r)
 		free(r->metas[i].value);
 	}
 	r->nmetas = r->metas_bytes = 0;
-	r->pages.len = 0;
+	reader_rows_free(r);
 	r->info.nchunks = 0;
 	r->info.events = r->info.lost = r->info.t_end_ns = 0;
 }
@@ -59,19 +59,9 @@ static int resync(struct reader *r, u64 off, u64 *found)
 
 static int chunk_found(struct reader *r, const struct chunk_head *h, bool damaged)
 {
-	const struct chunk_info info = {
-		.off = h->off,
-		.size = h->size,
-		.events = h->events,
-		.stream = h->stream,
-		.t_min = h->t_min,
-		.t_max = h->t_max,
-		.seq_min = h->seq_min,
-		.seq_max = h->seq_max,
-		.lost = h->lost,
-		.damaged = damaged,
-	};
+	struct chunk_info info = chunk_info_of(h);
 
+	info.damaged = damaged;
 	if (h->type == CHUNK_META && !damaged)
 		return reader_metas(r, h->off, h->size);
 	if (h->type != CHUNK_EVENTS && h->type != CHUNK_STORES)

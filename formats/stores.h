@@ -77,6 +77,9 @@ int stores_map(struct stores_encoder *e, unsigned lane, u64 gva, u64 gpa, bool s
 void stores_time(struct stores_encoder *e, u64 t_ns);
 void stores_thread(struct stores_encoder *e, u32 tid, u16 vcpu);
 
+/* The next store raced with one of another thread: which came first is not known. */
+void stores_raced(struct stores_encoder *e);
+
 /* Takes stores of a lane that are numbered from seq on, as many as the chunk still holds; returns
  * how many. A store of a site that nobody told of, or to a page that nobody mapped, is -EINVAL,
  * when it is the first; -ENOMEM. */
@@ -98,6 +101,7 @@ struct store {
 	u16 site; /* in stores.sites */
 	u8 size;
 	u8 smm;
+	u8 raced;
 };
 
 /* Stores that follow one another and share all this. */

@@ -10,10 +10,10 @@
 #include "pages.h"
 #include "stores_model.h"
 
-struct map {
-	u64 delta; /* gpa less gva */
-	bool valid, smm;
-};
+/* A place that maps pages: gpa less gva, and these. */
+#define MAP_VALID 1ull
+#define MAP_SMM	  2ull
+#define MAP_DELTA (~0xfffull)
 
 /* The columns' places and ends. */
 struct columns {
@@ -28,10 +28,11 @@ struct stores_decoder {
 	u32 told;	     /* the store before which something is told next; n: nothing more */
 	u64 seq_max;
 	struct stores now; /* what holds */
+	bool raced;	   /* of the next store alone */
 	struct span aside;
 	struct columns columns;
 	const char *why;
-	struct map map[STORES_MAPS];
+	u64 map[STORES_MAPS];
 	struct stores_model model;
 };
 
@@ -99,8 +100,7 @@ static int told_next(struct stores_decoder *d)
 static int told_take(struct stores_decoder *d)
 {
 	struct span *s = &d->aside;
-	struct map *map;
-	u64 x;
+	u64 *map, x;
 
 	switch (span_varint(s)) {
 	case ASIDE_TIME:
@@ -115,12 +115,14 @@ static int told_take(struct stores_decoder *d)
 		if (x >> 1 >= STORES_MAPS)
 			return bad(d, "a page is mapped through a place that there is not");
 		map = &d->map[x >> 1];
-		map->smm = x & 1;
-		map->valid = true;
-		map->delta += unzigzag(span_varint(s)) << PAGE_BITS;
+		*map = ((*map + (unzigzag(span_varint(s)) << PAGE_BITS)) & MAP_DELTA) | MAP_VALID |
+		       (x & 1 ? MAP_SMM : 0);
 		break;
 	case ASIDE_SEQ:
 		d->now.seq += span_varint(s);
+		break;
+	case ASIDE_RACED:
+		d->raced = true;
 		break;
 	default:
 		return bad(d, "a kind of remark beside the stores that there is not");
@@ -157,14 +159,14 @@ static inline bool bytes_take(struct columns *c, unsigned block, unsigned n, u64
 	return true;
 }
 
-static inline bool gva_decode(const struct stores_model *m, const struct site_memory *s,
+static inline bool gva_decode(const struct stores_now *now, const struct site_memory *s,
 			      unsigned code, struct columns *c, u64 *gva)
 {
 	u64 z;
 
 	switch (code) {
 	case GVA_AHEAD:
-		*gva = m->gva + s->ahead;
+		*gva = now->gva + s->ahead;
 		return true;
 	case GVA_STRIDE:
 		*gva = s->gva + s->stride;
@@ -180,14 +182,14 @@ static inline bool gva_decode(const struct stores_model *m, const struct site_me
 	case GVA_SIDE:
 		if (!varint_take(c, STORES_SIDE, &z))
 			return false;
-		*gva = m->gva + unzigzag(z);
+		*gva = now->gva + unzigzag(z);
 		return true;
 	default:
 		return false;
 	}
 }
 
-static inline bool value_decode(const struct stores_model *m, const struct site_memory *s,
+static inline bool value_decode(const struct stores_now *now, const struct site_memory *s,
 				unsigned code, u64 gva, u64 held, struct columns *c, u64 *value)
 {
 	u64 z;
@@ -206,7 +208,7 @@ static inline bool value_decode(const struct stores_model *m, const struct site_
 		*value = gva + s->value_gva;
 		break;
 	case VALUE_PREV:
-		*value = m->value;
+		*value = now->value;
 		break;
 	case VALUE_NEAR1:
 		if (!bytes_take(c, STORES_NEAR1, 1, &z))
@@ -222,7 +224,7 @@ static inline bool value_decode(const struct stores_model *m, const struct site_
 		if (!bytes_take(c, STORES_VALUE1 + __builtin_ctz(s->size), s->size, value))
 			return false;
 	}
-	*value &= bytes_mask(s->size);
+	*value &= ~0ull >> (64 - 8 * s->size);
 	return true;
 }
 
@@ -230,6 +232,7 @@ static inline bool value_decode(const struct stores_model *m, const struct site_
 static int stretch(struct stores_decoder *d, u32 n)
 {
 	struct stores_model *m = &d->model;
+	struct stores_now now = m->now;
 	struct columns c = d->columns;
 
 	for (u32 i = 0; i < n; i++) {
@@ -237,40 +240,12 @@ static int stretch(struct stores_decoder *d, u32 n)
 		u64 x, gva, value;
 		u32 site;
 
-		if (!code) {
-			site = m->paths[m->path];
-			if (site >= d->entered)
-				return bad(d, "a store of a site that there is not");
-			struct site_memory *s = &m->sites[site];
-			gva = m->gva + s->ahead;
-			value = s->value;
-			const struct map *map = &d->map[stores_map_slot(gva)];
-			if (!map->valid || (gva & 0xfff) + s->size > 0x1000)
-				return bad(d, "a store to a page that is not mapped");
-			d->v[i] = (struct store){.gva = gva,
-						 .gpa = gva + map->delta,
-						 .value = value,
-						 .site = (u16)site,
-						 .size = s->size,
-						 .smm = map->smm};
-			m->paths[m->path] = (u16)site;
-			m->sites[m->last].next = (u16)site;
-			m->path = (m->path << 5 ^ site ^ site << 7) & ((1u << PATH_BITS) - 1);
-			m->last = (u16)site;
-			s->stride = gva - s->gva;
-			s->gva = m->gva = gva;
-			s->value_stride = 0;
-			s->value_gva = value - gva;
-			m->value = value;
-			*model_held(m, gva, s->size) = value;
-			continue;
-		}
 		switch (code & 3) {
 		case SITE_PATH:
-			site = m->paths[m->path];
+			site = m->paths[now.path];
 			break;
 		case SITE_NEXT:
-			site = m->sites[m->last].next;
+			site = m->sites[now.last].next;
 			break;
 		case SITE_KNOWN:
 			if (!bytes_take(&c, STORES_KNOWN, 2, &x))
@@ -281,30 +256,35 @@ static int stretch(struct stores_decoder *d, u32 n)
 			site = d->entered;
 			if (site >= d->nsites)
 				return bad(d, "a store of a site that there is not");
-			model_site(m, d->entered++, d->sites[site].size);
+			model_site(m, &now, d->entered++, d->sites[site].size);
 		}
 		if (site >= d->entered)
 			return bad(d, "a store of a site that there is not");
 		struct site_memory *s = &m->sites[site];
-		if (!gva_decode(m, s, code >> 2 & 7, &c, &gva))
+		if (!code) { /* as often as not: all was foreseen */
+			gva = now.gva + s->ahead;
+			value = s->value;
+		} else if (!gva_decode(&now, s, code >> 2 & 7, &c, &gva)) {
 			return bad(d, "a store's address is malformed");
+		}
 		u64 *held = model_held(m, gva, s->size);
-		if (!value_decode(m, s, code >> 5, gva, *held, &c, &value))
+		if (code && !value_decode(&now, s, code >> 5, gva, *held, &c, &value))
 			return bad(d, "a column of stores is cut");
-		const struct map *map = &d->map[stores_map_slot(gva)];
-		if (!map->valid || (gva & 0xfff) + s->size > 0x1000)
+		const u64 map = d->map[stores_map_slot(gva)];
+		if (!(map & MAP_VALID) || (gva & 0xfff) + s->size > 0x1000)
 			return bad(d, "a store to a page that is not mapped");
 		d->v[i] = (struct store){
 			.gva = gva,
-			.gpa = gva + map->delta,
+			.gpa = gva + (map & MAP_DELTA),
 			.value = value,
 			.site = (u16)site,
 			.size = s->size,
-			.smm = map->smm,
+			.smm = (map & MAP_SMM) != 0,
 		};
-		model_went(m, site);
-		model_stored(m, s, gva, value, held);
+		model_went(m, &now, site);
+		model_stored(&now, s, gva, value, held);
 	}
+	m->now = now;
 	d->columns = c;
 	return 0;
 }
@@ -314,6 +294,7 @@ int stores_begin(struct stores_decoder *d, const struct chunk_head *h,
 {
 	*why = "a chunk's stores are not as many as its header says";
 	d->n = d->at = 0;
+	d->raced = false;
 	if (!h->events || h->events > STORES_MAX || !h->seq_min ||
 	    span_left(&blocks[STORES_CODES]) != h->events)
 		return -EBADMSG;
@@ -354,6 +335,8 @@ int stores_next(struct stores_decoder *d, struct stores *out, const char **why)
 		*why = d->why;
 		return err;
 	}
+	d->v[0].raced = d->raced;
+	d->raced = false;
 	*out = d->now;
 	out->n = n;
 	d->at += n;

@@ -5,10 +5,12 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "pages.h"
 #include "stores_model.h"
 
+#define HUGE_PAGE  ((size_t)2 << 20)
 #define MAP_VALID  1ull
 #define MAP_SMM	   2ull
 #define MAP_FLAGS  0xfffull
@@ -34,12 +36,18 @@ struct touched {
 	u64 words[STORES_PAGE_WORDS / 64];
 };
 
-/* A place that maps pages: what was told of it, and the page that it maps now. */
+/* A place that maps pages: the page that it maps now, and what was told of it last. */
 struct told {
+	u64 key;     /* told_key(), or TOLD_NONE */
 	u64 map;     /* or MAP_UNTOLD */
-	u64 page;    /* gva >> 12 */
 	u32 touched; /* index in touched[], of where that page lies */
 };
+#define TOLD_NONE (~0ull)
+
+static inline u64 told_key(unsigned lane, u64 gva)
+{
+	return gva >> PAGE_BITS | (u64)lane << (64 - PAGE_BITS);
+}
 
 struct stores_encoder {
 	struct buf blocks[STORES_BLOCKS];
@@ -56,6 +64,7 @@ struct stores_encoder {
 	u64 t_min, t_told, t_max, t_ns; /* t_max, seq_max: of the last store taken */
 	u32 tid, tid_told;
 	u16 vcpu, vcpu_told;
+	bool raced;		       /* the next store */
 	struct told told[STORES_MAPS]; /* in this chunk */
 	struct touched *touched;
 	u32 ntouched, touched_max;
@@ -67,10 +76,12 @@ struct stores_encoder {
 
 int stores_encoder_open(struct stores_encoder **out)
 {
-	struct stores_encoder *e = aligned_alloc(64, (sizeof(*e) + 63) / 64 * 64);
+	const size_t size = (sizeof(struct stores_encoder) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+	struct stores_encoder *e = aligned_alloc(HUGE_PAGE, size);
 
 	if (!e)
 		return -ENOMEM;
+	madvise(e, size, MADV_HUGEPAGE); /* it is used all over: the TLB's misses are a tenth */
 	memset(e, 0, sizeof(*e));
 	e->nplaces = 1024;
 	e->places = calloc(e->nplaces, sizeof(*e->places));
@@ -108,7 +119,7 @@ void stores_reset(struct stores_encoder *e)
 	e->pc = 0;
 	e->tid_told = e->vcpu_told = 0;
 	for (unsigned i = 0; i < STORES_MAPS; i++)
-		e->told[i].map = MAP_UNTOLD;
+		e->told[i] = (struct told){.key = TOLD_NONE, .map = MAP_UNTOLD};
 	memset(e->places, 0, e->nplaces * sizeof(*e->places));
 	for (unsigned b = 0; b < STORES_BLOCKS; b++)
 		e->blocks[b].len = 0;
@@ -146,6 +157,7 @@ int stores_map(struct stores_encoder *e, unsigned lane, u64 gva, u64 gpa, bool s
 			return -ENOMEM;
 	}
 	e->maps[lane][stores_map_slot(gva)] = (gpa - gva) | MAP_VALID | (smm ? MAP_SMM : 0);
+	e->told[stores_map_slot(gva)].key = TOLD_NONE;
 	return 0;
 }
 
@@ -158,6 +170,11 @@ void stores_thread(struct stores_encoder *e, u32 tid, u16 vcpu)
 {
 	e->tid = tid;
 	e->vcpu = vcpu;
+}
+
+void stores_raced(struct stores_encoder *e)
+{
+	e->raced = true;
 }
 
 static void aside(struct stores_encoder *e, enum stores_aside what)
@@ -193,6 +210,9 @@ static void tell(struct stores_encoder *e, u64 seq)
 		buf_varint(b, seq - e->seq_next);
 		e->seq_next = seq;
 	}
+	if (e->raced)
+		aside(e, ASIDE_RACED);
+	e->raced = false;
 }
 
 static u32 page_place(const struct stores_encoder *e, u64 page)
@@ -249,9 +269,10 @@ static u32 page_touched(struct stores_encoder *e, u64 page)
 }
 
 /* A page's first store in the chunk, or the first that lies elsewhere. */
-static int map_tell(struct stores_encoder *e, u64 gva, u64 map)
+static int map_tell(struct stores_encoder *e, unsigned lane, u64 gva)
 {
 	const u32 slot = stores_map_slot(gva);
+	const u64 map = e->maps[lane][slot];
 	struct told *told = &e->told[slot];
 	const u64 was = told->map & ~MAP_FLAGS;
 
@@ -267,13 +288,13 @@ static int map_tell(struct stores_encoder *e, u64 gva, u64 map)
 			   zigzag((u64)((s64)((map & ~MAP_FLAGS) - was) >> PAGE_BITS)));
 		told->map = map;
 	}
-	told->page = gva >> PAGE_BITS;
+	told->key = told_key(lane, gva);
 	told->touched = touched;
 	return 0;
 }
 
 /* The chunk's number of a site that is new in it; SITE_NONE when there is none such or no room. */
-static u32 site_enter(struct stores_encoder *e, struct known_site *k)
+static u32 site_enter(struct stores_encoder *e, const struct stores_now *now, struct known_site *k)
 {
 	struct buf *b = &e->blocks[STORES_SITE];
 
@@ -284,7 +305,7 @@ static u32 site_enter(struct stores_encoder *e, struct known_site *k)
 	e->pc = k->site.pc;
 	k->chunk = e->chunk;
 	k->local = (u16)e->nsites;
-	model_site(&e->model, e->nsites, k->site.size);
+	model_site(&e->model, now, e->nsites, k->site.size);
 	return e->nsites++;
 }
 
@@ -303,10 +324,10 @@ static inline u8 *varint_put(u8 *p, u64 v)
 	return p;
 }
 
-static inline unsigned gva_encode(const struct stores_model *m, const struct site_memory *s,
+static inline unsigned gva_encode(const struct stores_now *now, const struct site_memory *s,
 				  u64 gva, struct ends *ends)
 {
-	const u64 step = gva - s->gva, side = gva - m->gva;
+	const u64 step = gva - s->gva, side = gva - now->gva;
 
 	if (side == s->ahead)
 		return GVA_AHEAD;
@@ -323,7 +344,7 @@ static inline unsigned gva_encode(const struct stores_model *m, const struct sit
 	return GVA_SIDE;
 }
 
-static inline unsigned value_encode(const struct stores_model *m, const struct site_memory *s,
+static inline unsigned value_encode(const struct stores_now *now, const struct site_memory *s,
 				    u64 gva, u64 value, u64 mask, u64 held, struct ends *ends)
 {
 	if (value == s->value)
@@ -334,7 +355,7 @@ static inline unsigned value_encode(const struct stores_model *m, const struct s
 		return VALUE_STRIDE;
 	if (value == ((gva + s->value_gva) & mask))
 		return VALUE_GVA;
-	if (value == (m->value & mask))
+	if (value == (now->value & mask))
 		return VALUE_PREV;
 	const u64 z = zigzag(value - s->value);
 	if (z < 1u << 8 && s->size > 2) {
@@ -353,52 +374,55 @@ static inline unsigned value_encode(const struct stores_model *m, const struct s
 }
 
 /* One store. False, and *err where it is wrong: it is not taken, since the chunk is full. */
-static inline bool store_put(struct stores_encoder *e, const u64 *maps, const struct store_raw *raw,
-			     struct ends *ends, long *err)
+static inline bool store_put(struct stores_encoder *e, struct stores_now *now, unsigned lane,
+			     const struct store_raw *raw, struct ends *ends, long *err)
 {
 	struct stores_model *m = &e->model;
 	const u64 gva = raw->gva;
 	const u32 slot = stores_map_slot(gva);
 	const struct told *told = &e->told[slot];
-	struct known_site *k = raw->site < e->nids ? &e->ids[raw->site] : NULL;
 	unsigned code = SITE_KNOWN;
 
 	*err = -EINVAL;
-	if (!k || !k->site.size || (gva & 0xfff) + k->site.size > 1u << PAGE_BITS)
+	if (raw->site >= e->nids)
+		return false;
+	struct known_site *k = &e->ids[raw->site];
+	const unsigned size = k->site.size, at = gva & 0xfff;
+	if (!size || at + size > 1u << PAGE_BITS)
 		return false;
 	*err = 0;
 	if (k->chunk != e->chunk && e->nsites == STORES_SITES)
 		return false;
-	if (maps[slot] != told->map || gva >> PAGE_BITS != told->page) {
-		*err = map_tell(e, gva, maps[slot]);
+	if (told->key != told_key(lane, gva)) {
+		*err = map_tell(e, lane, gva);
 		if (*err)
 			return false;
 	}
 	if (k->chunk != e->chunk) {
-		if (site_enter(e, k) == SITE_NONE)
+		if (site_enter(e, now, k) == SITE_NONE)
 			return false;
 		code = SITE_NEW;
-	} else if (m->paths[m->path] == k->local) {
+	} else if (m->paths[now->path] == k->local) {
 		code = SITE_PATH;
-	} else if (m->sites[m->last].next == k->local) {
+	} else if (m->sites[now->last].next == k->local) {
 		code = SITE_NEXT;
 	} else {
 		store_le(ends->at[STORES_KNOWN], k->local, 2);
 		ends->at[STORES_KNOWN] += 2;
 	}
 	struct site_memory *s = &m->sites[k->local];
-	const u64 mask = bytes_mask(s->size), value = raw->value & mask;
-	u64 *held = model_held(m, gva, s->size);
-
+	const u64 mask = ~0ull >> (64 - 8 * size), value = raw->value & mask;
+	u64 *held = model_held(m, gva, (u8)size);
 	u64 *words = e->touched[told->touched].words;
-	const unsigned first = (gva & 0xfff) >> 3, last = ((gva & 0xfff) + s->size - 1) >> 3;
-	words[first / 64] |= 1ull << first % 64;
-	words[last / 64] |= 1ull << last % 64;
-	code |= gva_encode(m, s, gva, ends) << 2;
-	code |= value_encode(m, s, gva, value, mask, *held, ends) << 5;
+
+	words[at >> 9] |= 1ull << (at >> 3 & 63);
+	if ((at & 7) + size > 8)
+		words[(at + 7) >> 9] |= 1ull << ((at + 7) >> 3 & 63);
+	code |= gva_encode(now, s, gva, ends) << 2;
+	code |= value_encode(now, s, gva, value, mask, *held, ends) << 5;
 	*ends->at[STORES_CODES]++ = (u8)code;
-	model_went(m, k->local);
-	model_stored(m, s, gva, value, held);
+	model_went(m, now, k->local);
+	model_stored(now, s, gva, value, held);
 	e->n++;
 	return true;
 }
@@ -406,12 +430,12 @@ static inline bool store_put(struct stores_encoder *e, const u64 *maps, const st
 long stores_put(struct stores_encoder *e, unsigned lane, const struct store_raw *raw, size_t n,
 		u64 seq)
 {
-	const u64 *maps = lane < STORES_LANES ? e->maps[lane] : NULL;
+	struct stores_now now = e->model.now;
 	struct ends ends;
 	long err = 0;
 	size_t i = 0;
 
-	if (!maps)
+	if (lane >= STORES_LANES || !e->maps[lane])
 		return -EINVAL;
 	if (n > STORES_MAX - e->n)
 		n = STORES_MAX - e->n;
@@ -420,10 +444,11 @@ long stores_put(struct stores_encoder *e, unsigned lane, const struct store_raw 
 	tell(e, seq);
 	for (unsigned b = STORES_CODES; b < STORES_BLOCKS; b++)
 		ends.at[b] = e->blocks[b].data + e->blocks[b].len;
-	while (i < n && store_put(e, maps, &raw[i], &ends, &err))
+	while (i < n && store_put(e, &now, lane, &raw[i], &ends, &err))
 		i++;
 	for (unsigned b = STORES_CODES; b < STORES_BLOCKS; b++)
 		e->blocks[b].len = (size_t)(ends.at[b] - e->blocks[b].data);
+	e->model.now = now;
 	e->seq_next += i;
 	if (i) {
 		e->seq_max = e->seq_next - 1;

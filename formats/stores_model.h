@@ -27,7 +27,7 @@ enum value_code {
 };
 
 /* What is told aside. */
-enum stores_aside { ASIDE_TIME, ASIDE_THREAD, ASIDE_MAP, ASIDE_SEQ };
+enum stores_aside { ASIDE_TIME, ASIDE_THREAD, ASIDE_MAP, ASIDE_SEQ, ASIDE_RACED };
 
 struct site_memory {
 	u64 gva;    /* of its last store */
@@ -40,10 +40,15 @@ struct site_memory {
 	u8 size;
 } __attribute__((aligned(64)));
 
-struct stores_model {
+/* What every store changes: kept in registers from one to the next. */
+struct stores_now {
 	u64 gva, value; /* of the last store */
 	u32 path;
 	u16 last; /* its site, or SITE_NONE */
+};
+
+struct stores_model {
+	struct stores_now now; /* between calls */
 	u16 paths[1 << PATH_BITS];
 	u64 held[1 << HELD_BITS];
 	struct site_memory sites[SITE_NONE + 1];
@@ -51,17 +56,16 @@ struct stores_model {
 
 static inline void model_begin(struct stores_model *m)
 {
-	m->gva = m->value = 0;
-	m->path = 0;
-	m->last = SITE_NONE;
+	m->now = (struct stores_now){.last = SITE_NONE};
 	memset(m->paths, 0xff, sizeof(m->paths));
 	memset(m->held, 0, sizeof(m->held));
 	m->sites[SITE_NONE] = (struct site_memory){.next = SITE_NONE};
 }
 
-static inline void model_site(struct stores_model *m, u32 site, u8 size)
+static inline void model_site(struct stores_model *m, const struct stores_now *now, u32 site,
+			      u8 size)
 {
-	m->sites[site] = (struct site_memory){.gva = m->gva, .next = SITE_NONE, .size = size};
+	m->sites[site] = (struct site_memory){.gva = now->gva, .next = SITE_NONE, .size = size};
 }
 
 static inline u64 *model_held(struct stores_model *m, u64 gva, u8 size)
@@ -69,23 +73,23 @@ static inline u64 *model_held(struct stores_model *m, u64 gva, u8 size)
 	return &m->held[(gva * 9 + size) * 0x9e3779b97f4a7c15ull >> (64 - HELD_BITS)];
 }
 
-static inline void model_went(struct stores_model *m, u32 site)
+static inline void model_went(struct stores_model *m, struct stores_now *now, u32 site)
 {
-	m->paths[m->path] = (u16)site;
-	m->sites[m->last].next = (u16)site;
-	m->path = (m->path << 5 ^ site ^ site << 7) & ((1u << PATH_BITS) - 1);
-	m->last = (u16)site;
+	m->paths[now->path] = (u16)site;
+	m->sites[now->last].next = (u16)site;
+	now->path = (now->path << 5 ^ site ^ site << 7) & ((1u << PATH_BITS) - 1);
+	now->last = (u16)site;
 }
 
-static inline void model_stored(struct stores_model *m, struct site_memory *s, u64 gva, u64 value,
+static inline void model_stored(struct stores_now *now, struct site_memory *s, u64 gva, u64 value,
 				u64 *held)
 {
-	s->ahead = gva - m->gva;
+	s->ahead = gva - now->gva;
 	s->stride = gva - s->gva;
-	s->gva = m->gva = gva;
+	s->gva = now->gva = gva;
 	s->value_stride = value - s->value;
 	s->value_gva = value - gva;
-	s->value = m->value = value;
+	s->value = now->value = value;
 	*held = value;
 }
 

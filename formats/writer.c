@@ -41,7 +41,7 @@ struct writer {
 	int stores_level;
 	struct buf metas;
 	u32 nmetas;
-	struct buf rows; /* of the index */
+	struct buf rows[STREAM_MAX]; /* of the index; those of facts are with the state's */
 	struct buf out;
 	struct writer_stats stats;
 };
@@ -77,7 +77,8 @@ static void writer_free(struct writer *w)
 	}
 	stores_encoder_close(w->stores);
 	buf_free(&w->metas);
-	buf_free(&w->rows);
+	for (unsigned i = 0; i < STREAM_MAX; i++)
+		buf_free(&w->rows[i]);
 	buf_free(&w->out);
 	ZSTD_freeCCtx(w->zstd);
 	close(w->fd);
@@ -105,7 +106,8 @@ int writer_open(struct writer **out, int fd, const struct writer_opts *opts)
 		.version_minor = VERSION_MINOR,
 		.start_mono_ns = opts->start_mono_ns,
 		.start_real_ns = opts->start_real_ns,
-		.incompat = opts->stores ? INCOMPAT_STORES : 0,
+		.incompat = (opts->stores ? INCOMPAT_STORES : 0) |
+			    (opts->by_page ? INCOMPAT_BY_PAGE : 0),
 	};
 
 	if (!w->zstd || getrandom(head.uuid, sizeof(head.uuid), 0) != sizeof(head.uuid)) {
@@ -140,7 +142,7 @@ static int chunk_write(struct writer *w, struct chunk_head *h, const struct buf 
 		return w->err;
 	if (h->type != CHUNK_INDEX) {
 		w->stats.chunks++;
-		index_put(&w->rows, h, pages);
+		index_put(&w->rows[h->type == CHUNK_META ? STREAM_STATE : h->stream], h, pages);
 	}
 	return 0;
 }
@@ -324,35 +326,81 @@ const struct writer_stats *writer_stats(const struct writer *w)
 	return &w->stats;
 }
 
-/* Rows of the index from `from` on that make one chunk; *n: how many. */
-static size_t rows_cut(const struct buf *rows, size_t from, u32 *n)
+/* Rows of the index from `from` on that make one chunk: their bytes. *h says what they have in
+ * common, *pages which pages they touch; both only where that is asked for. */
+static size_t rows_cut(const struct buf *rows, size_t from, struct chunk_head *h,
+		       struct pages *pages)
 {
-	size_t len = 0;
+	size_t len = 0, sets = 0;
 
-	for (*n = 0; from + len < rows->len && len < INDEX_BLOCK_BYTES; ++*n) {
+	for (; from + len < rows->len && len < INDEX_BLOCK_BYTES &&
+	       (!pages || h->events < INDEX_ROWS);
+	     h->events++) {
 		struct index_row row;
 
 		memcpy(&row, rows->data + from + len, sizeof(row));
-		len += sizeof(row) + row.pages_bytes;
+		sets += row.pages_bytes;
+		if (pages && h->events && sets > CHUNK_PAGES_MAX)
+			break; /* what joins them takes no more than they do */
+		len += sizeof(row);
+		if (pages) {
+			if (!h->events || row.t_min < h->t_min)
+				h->t_min = row.t_min;
+			if (row.t_max > h->t_max)
+				h->t_max = row.t_max;
+			if (!h->events)
+				h->seq_min = row.seq_min;
+			h->seq_max = row.seq_max;
+			h->lost += row.lost;
+			h->stream = row.stream;
+			if (pages_join(pages, span_of(rows->data + from + len, row.pages_bytes)))
+				return 0;
+		}
+		len += row.pages_bytes;
 	}
 	return len;
+}
+
+/* A stream's part of the index. The state is read whole by every question, and facts when the file
+ * is opened: their rows are, too, so that nothing of them need be known before. */
+static int stream_index(struct writer *w, unsigned stream)
+{
+	const struct buf *rows = &w->rows[stream];
+	struct pages *pages = NULL;
+	struct buf set = {0};
+
+	if (rows->failed || (stream != STREAM_STATE && pages_open(&pages)))
+		w->err = -ENOMEM;
+	for (size_t from = 0; from < rows->len && !w->err;) {
+		struct chunk_head head = {.type = CHUNK_INDEX};
+		struct buf part = {.data = rows->data + from};
+		const struct buf *block = &part;
+
+		part.len = rows_cut(rows, from, &head, pages);
+		if (!part.len) {
+			w->err = -ENOMEM;
+			break;
+		}
+		from += part.len;
+		set.len = 0;
+		if (pages) {
+			pages_flush(pages, &set);
+			head.words_sum =
+				stores_words_sum(span_of(set.data, set.len), span_of("", 0));
+		}
+		chunk_write(w, &head, &set, &block, 1);
+	}
+	buf_free(&set);
+	pages_close(pages);
+	return w->err;
 }
 
 static int index_write(struct writer *w)
 {
 	struct trailer trailer = {.index_off = w->stats.bytes, .nchunks = w->stats.chunks};
 
-	if (w->rows.failed)
-		return w->err = -ENOMEM;
-	for (size_t from = 0; from < w->rows.len && !w->err;) {
-		struct chunk_head head = {.type = CHUNK_INDEX};
-		struct buf part = {.data = w->rows.data + from};
-		const struct buf *block = &part;
-
-		part.len = rows_cut(&w->rows, from, &head.events);
-		from += part.len;
-		chunk_write(w, &head, NULL, &block, 1);
-	}
+	for (unsigned i = 0; i < STREAM_MAX && !w->err; i++)
+		stream_index(w, i);
 	if (w->err)
 		return w->err;
 	trailer.file_bytes = w->stats.bytes + sizeof(trailer);

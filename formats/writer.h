@@ -20,6 +20,7 @@ struct writer_opts {
 	u32 chunk_events;  /* events in a chunk at most; 0: 65536 */
 	int level;	   /* zstd level; 0: 3 */
 	bool stores;	   /* there will be stores: a reader must know them */
+	bool by_page;	   /* and nothing else: by_page.h */
 };
 
 struct writer_stats {

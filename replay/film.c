@@ -375,7 +375,8 @@ bool film_read(const struct film *f, u64 gpa, u8 *to, size_t n)
 		const size_t at = (gpa + i) & PAGE_MASK;
 
 		some = FILM_PAGE - at < n - i ? FILM_PAGE - at : n - i;
-		if (!p && !f->zeroed)
+		/* Where memory was compared, all that was not zero was told of. */
+		if (!p && !(f->zeroed && state_comparison(f->state, gpa + i, MOMENT_END)))
 			return false;
 		if (!p) {
 			memset(to + i, 0, some);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
 #include "shadow.h"
 
 #define QUEUE_MAX    4096
@@ -18,6 +19,8 @@
 #define TRANSFER_MAX (16u << 20) /* of one transfer; beyond, its bytes are left out */
 #define CAPTURES_MAX 256	 /* that wait for their transfer */
 #define ACTIVE_MAX   64
+#define COVERS_MAX   1024     /* with more of them all is played */
+#define CAPTURE_NS   10000000 /* a capture lies no further ahead of its transfer */
 
 struct queued {
 	bool is_write;
@@ -133,7 +136,29 @@ static u64 coverage_until(const struct coverage *c, u64 gpa, u64 end)
 	return end;
 }
 
-/* Remembers what the entry left, where every class of writer that can change it is observed. */
+/* Whether what a byte was left with is known until an entry tells of another: every class of writer
+ * that can change it is observed. */
+static bool holds(const struct player *p, u64 gpa, struct moment at)
+{
+	return coverage_on(&p->coverage, ORIGIN_VCPU, gpa, gpa + 1, at) &&
+	       coverage_on(&p->coverage, ORIGIN_VIRTQUEUE, gpa, gpa + 1, at) &&
+	       !coverage_blind(&p->coverage, ORIGIN_VHOST, gpa, at, MOMENT_END).level;
+}
+
+/* Forgets what may change without an entry of its own. */
+static void forget_doubtful(struct player *p, u64 gpa, u64 end)
+{
+	for (size_t i = 0; i < p->nactive; i++)
+		shadow_forget(&p->shadow, p->active[i].gpa, p->active[i].end);
+	for (size_t i = 0; i < p->state->nrings; i++) {
+		const struct ring *ring = &p->state->rings[i];
+
+		if (ring->gpa < end && gpa < ring->end)
+			shadow_forget(&p->shadow, ring->gpa, ring->end);
+	}
+}
+
+/* Remembers what the entry left. */
 static int remember(struct player *p, const struct queued *q)
 {
 	int err = 0;
@@ -143,19 +168,10 @@ static int remember(struct player *p, const struct queued *q)
 		return 0;
 	for (u64 gpa = q->gpa, end; gpa < q->end && !err; gpa = end) {
 		end = coverage_until(&p->coverage, gpa, q->end);
-		if (coverage_on(&p->coverage, ORIGIN_VCPU, gpa, gpa + 1, q->write.at) &&
-		    coverage_on(&p->coverage, ORIGIN_VIRTQUEUE, gpa, gpa + 1, q->write.at) &&
-		    !coverage_blind(&p->coverage, ORIGIN_VHOST, gpa, q->write.at, MOMENT_END).level)
+		if (holds(p, gpa, q->write.at))
 			err = shadow_set(&p->shadow, gpa, end, q->bytes + (gpa - q->gpa));
 	}
-	for (size_t i = 0; i < p->nactive; i++)
-		shadow_forget(&p->shadow, p->active[i].gpa, p->active[i].end);
-	for (size_t i = 0; i < p->state->nrings; i++) {
-		const struct ring *ring = &p->state->rings[i];
-
-		if (ring->gpa < q->end && q->gpa < ring->end)
-			shadow_forget(&p->shadow, ring->gpa, ring->end);
-	}
+	forget_doubtful(p, q->gpa, q->end);
 	return err;
 }
 
@@ -291,6 +307,11 @@ static int queue_take(struct player *p, const struct entry *e, u64 gpa, u64 end)
 	struct queued *q = &p->queue[p->nqueue];
 	*q = (struct queued){
 		.is_write = entry_is_write(e), .write = entry_write(e), .gpa = gpa, .end = end};
+	/* Behind nothing that waits, whose bytes are there, does not wait. */
+	if (!p->nqueue && e->bytes) {
+		q->bytes = (u8 *)(uintptr_t)e->bytes + (gpa - e->gpa);
+		return queued_emit(p, q);
+	}
 	if (e->bytes || end - gpa <= TRANSFER_MAX) {
 		q->bytes = calloc(end - gpa, 2);
 		if (!q->bytes)
@@ -312,13 +333,51 @@ static int queue_take(struct player *p, const struct entry *e, u64 gpa, u64 end)
 	return 0;
 }
 
+/* What the range held at a moment, so that nothing before it need be played. */
+static int begin_at(struct player *p, struct moment at, char *err, size_t err_size)
+{
+	const u64 gpa = p->h->gpa, end = p->h->end;
+	u8 *data = malloc(end - gpa);
+	bool *known = malloc((end - gpa) * sizeof(*known)), any = false;
+	int ret = data && known ? advance(p, at) : -ENOMEM;
+
+	for (u64 from = gpa; from < end && !ret && !any;
+	     from = coverage_until(&p->coverage, from, end))
+		any = holds(p, from, at);
+	if (any)
+		ret = memory_read(p->reader, p->state, gpa, end - gpa, at, data, known, err,
+				  err_size);
+	for (u64 from = gpa, to; any && from < end && !ret; from = to) {
+		to = coverage_until(&p->coverage, from, end);
+		if (!holds(p, from, at))
+			continue;
+		for (u64 i = from, n; i < to && !ret; i += n) {
+			for (n = 1; i + n < to && known[i + n - gpa] == known[i - gpa]; n++)
+				;
+			if (known[i - gpa])
+				ret = shadow_set(&p->shadow, i, i + n, data + (i - gpa));
+		}
+	}
+	free(data);
+	free(known);
+	forget_doubtful(p, gpa, end);
+	return ret;
+}
+
 static int player_run(struct player *p, char *err, size_t err_size)
 {
-	const struct ledger_spec spec = {.gpa = p->h->gpa, .end = p->h->end, .limit = p->h->limit};
+	struct ledger_spec spec = {.gpa = p->h->gpa, .end = p->h->end, .limit = p->h->limit};
 	struct ledger *l = NULL;
 	struct entry e;
-	int ret = ledger_open(&l, p->reader, &p->coverage, &spec);
+	int ret = 0;
 
+	if (p->h->from.t_ns > CAPTURE_NS && p->h->end - p->h->gpa <= MEMORY_WINDOW_MAX &&
+	    p->coverage.ncovers <= COVERS_MAX) {
+		spec.from = (struct moment){p->h->from.t_ns - CAPTURE_NS, 0};
+		ret = begin_at(p, spec.from, err, err_size);
+	}
+	if (!ret)
+		ret = ledger_open(&l, p->reader, &p->coverage, &spec);
 	if (ret)
 		return ret;
 	while (!ret) {

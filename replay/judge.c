@@ -179,22 +179,37 @@ static bool compared_since(const struct piece *p, struct moment from, struct mom
 static bool rule_unseen(const struct case_file *c, struct answer *a)
 {
 	const struct write *w = a->write;
+	struct losses losses;
 	const char *who = "a device, or the emulator itself";
 
 	if (!w || w->origin != ORIGIN_UNSEEN)
 		return false;
+	coverage_losses(&c->piece->pile->coverage, c->piece->gpa, (struct moment){w->since_ns, 0},
+			w->at, &losses);
+	if (losses.count) {
+		a->verdict = VERDICT_LOST;
+		a->lost = losses.count;
+		snprintf(a->detail, sizeof(a->detail),
+			 "changed between %llu.%09llu s and %llu.%09llu s, while %llu events were "
+			 "dropped: one of them may have been the store",
+			 SECONDS(w->since_ns), SECONDS(w->at.t_ns),
+			 (unsigned long long)losses.count);
+		return true;
+	}
 	if (w->why == WHY_PAGE_TABLE)
 		who = "the walk of a page table that marks what is used";
+	else if (w->why == WHY_MULTI_VCPU)
+		who = "one of several vCPUs that stored here at once: which came last is not "
+		      "known";
 	else if (w->why == WHY_EMULATION)
 		who = "the emulator itself, as it delivers an interrupt";
 	a->verdict = VERDICT_UNKNOWN;
 	a->why = w->why;
 	a->covers = covers_since(c);
 	snprintf(a->detail, sizeof(a->detail),
-		 "changed between %llu.%09llu s and %llu.%09llu s by what no instruction's store "
-		 "did: "
-		 "%s",
-		 SECONDS(w->since_ns), SECONDS(w->at.t_ns), who);
+		 "changed between %llu.%09llu s and %llu.%09llu s by %s%s", SECONDS(w->since_ns),
+		 SECONDS(w->at.t_ns),
+		 w->why == WHY_MULTI_VCPU ? "" : "what no instruction's store did: ", who);
 	return true;
 }
 

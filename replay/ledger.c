@@ -131,6 +131,7 @@ struct write entry_write(const struct entry *e)
 		const struct event_store *store = (const struct event_store *)e->ev;
 		w.gva = store->gva;
 		w.has_gva = true;
+		w.raced = store->raced;
 		w.ev.mmio = (struct event_mmio){
 			.h = store->h,
 			.gpa = store->gpa,
@@ -275,8 +276,6 @@ static int requests_scan(struct reader *r, struct request *requests, size_t n, u
  */
 int ledger_requests(struct reader *r, struct request *requests, size_t n)
 {
-	const struct trace_info *info = reader_info(r);
-
 	if (!n)
 		return 0;
 	qsort(requests, n, sizeof(*requests), request_order);
@@ -285,13 +284,10 @@ int ledger_requests(struct reader *r, struct request *requests, size_t n)
 		u64 chunk_end = t_min;
 
 		next = i + 1;
-		for (size_t k = 0; k < info->nchunks; k++) {
-			const struct chunk_info *chunk = &info->chunks[k];
-
-			if (chunk->stream == STREAM_ACTIVITY && chunk->t_min <= t_min &&
-			    t_min <= chunk->t_max && chunk->t_max > chunk_end)
-				chunk_end = chunk->t_max;
-		}
+		struct chunk_info chunk;
+		for (size_t k = 0; !reader_chunk_info(r, STREAM_ACTIVITY, k, &chunk); k++)
+			if (chunk.t_min <= t_min && t_min <= chunk.t_max && chunk.t_max > chunk_end)
+				chunk_end = chunk.t_max;
 		while (next < n && requests[next].at.t_ns <= chunk_end)
 			next++;
 		const int err =

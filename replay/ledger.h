@@ -78,7 +78,7 @@ struct write {
 	u64 since_ns;		/* ORIGIN_UNSEEN: it happened after this */
 	enum why why;		/* ORIGIN_UNSEEN */
 	u64 gva;		/* ORIGIN_VCPU, when has_gva */
-	bool has_gva;
+	bool has_gva, raced;
 };
 
 struct write entry_write(const struct entry *e);

@@ -41,6 +41,7 @@ struct image {
 	size_t nspans;
 	struct pending *pending; /* PENDING_MAX, newest transfer first */
 	size_t npending;
+	const struct state *state;
 };
 
 static int u64_order(const void *a, const void *b)
@@ -139,6 +140,26 @@ static const struct span *span_of(const struct image *m, u64 gpa)
 	return &m->spans[lo];
 }
 
+/* Of a store that raced what it left is known only once memory was compared again. */
+static bool raced(const struct image *m, const struct entry *e)
+{
+	if (e->kind != ENTRY_STORE || e->ev->kind != EVENT_store ||
+	    !((const struct event_store *)e->ev)->raced)
+		return false;
+	const struct comparison *c = state_comparison(m->state, e->gpa, e->at);
+
+	if (!c)
+		return true;
+	/* A mark is put where memory is compared, ahead of what tells so. */
+	for (size_t i = 0; i < m->state->nmarks; i++) {
+		const struct moment at = m->state->marks[i].at;
+
+		if (!moment_before(at, e->at) && !moment_before(m->limit, at))
+			return false;
+	}
+	return moment_before(m->limit, c->at);
+}
+
 static void cell_settle(struct image *m, size_t i, const struct entry *e, bool trusted)
 {
 	m->open--;
@@ -167,6 +188,7 @@ static void image_take(struct image *m, const struct entry *e)
 	const bool final =
 		e->kind == ENTRY_LOOK && e->look == CONTENT_WHY_END && moment_is_end(m->limit);
 	const struct span *span = NULL;
+	const bool doubtful = raced(m, e);
 	bool trusted = false, pending = false;
 
 	for (u64 at = gpa; at < end; at++) {
@@ -182,6 +204,7 @@ static void image_take(struct image *m, const struct entry *e)
 			span = span_of(m, at);
 			trusted = final || e->at.t_ns == m->limit.t_ns ||
 				  !moment_before(e->at, span->since);
+			trusted = trusted && !doubtful;
 		}
 		if (e->kind != ENTRY_TRANSFER || !trusted || m->npending == PENDING_MAX) {
 			cell_settle(m, i, e, trusted && e->bytes);
@@ -264,7 +287,12 @@ static int image_walk(struct image *m, struct reader *r, const struct state *s, 
 int memory_read(struct reader *r, const struct state *s, u64 gpa, size_t len, struct moment limit,
 		u8 *data, bool *known, char *err, size_t err_size)
 {
-	struct image m = {.gpa = gpa, .end = gpa + len, .limit = limit, .data = data, .open = len};
+	struct image m = {.gpa = gpa,
+			  .end = gpa + len,
+			  .limit = limit,
+			  .data = data,
+			  .open = len,
+			  .state = s};
 
 	memset(data, 0, len);
 	memset(known, 0, len * sizeof(*known));

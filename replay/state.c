@@ -166,15 +166,19 @@ static int whole_until(struct reader *r, struct moment *end)
 	const struct trace_info *info = reader_info(r);
 	u64 highest = 0, ends[STREAM_MAX] = {0};
 
-	for (size_t i = 0; i < info->nchunks; i++) {
-		const struct chunk_info *chunk = &info->chunks[i];
+	if (!info->truncated)
+		return 0;
+	for (unsigned s = 0; s < STREAM_MAX; s++) {
+		struct chunk_info chunk;
 
-		if (chunk->seq_max > highest)
-			highest = chunk->seq_max;
-		if (chunk->stream < STREAM_MAX && chunk->t_max > ends[chunk->stream])
-			ends[chunk->stream] = chunk->t_max;
+		for (size_t i = 0; !reader_chunk_info(r, s, i, &chunk); i++) {
+			if (chunk.seq_max > highest)
+				highest = chunk.seq_max;
+			if (chunk.t_max > ends[s])
+				ends[s] = chunk.t_max;
+		}
 	}
-	if (!info->truncated || info->events >= highest)
+	if (info->events >= highest)
 		return 0;
 
 	struct cursor_spec spec = {.t_min = UINT64_MAX};
@@ -202,47 +206,15 @@ static int whole_until(struct reader *r, struct moment *end)
 	return 0;
 }
 
-static int state_read(struct state *s, struct reader *r, char *err, size_t err_size)
+static int state_each(void *arg, const struct event *ev, u64 seq, const struct stores *stores)
 {
-	const struct cursor_spec spec = {.streams = 1u << STREAM_STATE};
-	struct cursor *c = NULL;
-	int ret = cursor_open(&c, r, &spec);
-
-	if (ret) {
-		snprintf(err, err_size, "cannot read the trace: %s", strerror(-ret));
-		return ret;
-	}
-	for (bool more = true; more && !ret;) {
-		const struct event *ev;
-		u64 seq;
-
-		switch (cursor_next(c, &ev, &seq)) {
-		case CURSOR_MORE:
-			ret = state_take(s, ev, seq);
-			if (ret)
-				snprintf(err, err_size, "event #%llu: %s", (unsigned long long)seq,
-					 ret == -E2BIG ? "more changes of state than can be held"
-						       : strerror(-ret));
-			break;
-		case CURSOR_STORES:
-		case CURSOR_TRUNCATED:
-			break;
-		case CURSOR_END:
-			more = false;
-			break;
-		case CURSOR_CORRUPT:
-		case CURSOR_IO:
-			ret = -EBADMSG;
-			snprintf(err, err_size, "%s", cursor_message(c));
-			break;
-		}
-	}
-	cursor_close(c);
-	return ret;
+	(void)stores;
+	return state_take(arg, ev, seq);
 }
 
 int state_load(struct state **out, struct reader *r, char *err, size_t err_size)
 {
+	const struct cursor_spec spec = {.streams = 1u << STREAM_STATE};
 	struct state *s = calloc(1, sizeof(*s));
 
 	if (!s) {
@@ -250,7 +222,9 @@ int state_load(struct state **out, struct reader *r, char *err, size_t err_size)
 		return -ENOMEM;
 	}
 	s->end = MOMENT_END;
-	int ret = state_read(s, r, err, err_size);
+	int ret = reader_each(r, &spec, state_each, s, NULL, err, err_size);
+	if (ret == -E2BIG)
+		snprintf(err, err_size, "more changes of state than can be held");
 	if (!ret) {
 		coverage_sort(&s->coverage);
 		ret = whole_until(r, &s->end);
@@ -344,20 +318,21 @@ const struct ring *state_vhost(const struct state *s, u64 gpa, struct moment fro
 
 int event_moment(struct reader *r, u64 seq, struct moment *out)
 {
-	const struct trace_info *info = reader_info(r);
+	for (unsigned s = 0; s < STREAM_MAX; s++) {
+		struct chunk_info chunk;
+		int err = reader_chunk_of(r, seq, s, &chunk);
 
-	for (size_t i = 0; i < info->nchunks; i++) {
-		const struct chunk_info *chunk = &info->chunks[i];
-
-		if (seq < chunk->seq_min || seq > chunk->seq_max)
+		if (err == -ENOENT)
 			continue;
+		if (err)
+			return err;
 		const struct cursor_spec spec = {
-			.streams = 1u << chunk->stream,
-			.t_min = chunk->t_min,
-			.t_max = chunk->t_max,
+			.streams = 1u << s,
+			.t_min = chunk.t_min,
+			.t_max = chunk.t_max,
 		};
 		struct cursor *c = NULL;
-		const int err = cursor_open(&c, r, &spec);
+		err = cursor_open(&c, r, &spec);
 		if (err)
 			return err;
 		const struct event *ev;

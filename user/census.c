@@ -115,48 +115,40 @@ static int event_count(struct census *c, const struct state *s, const struct eve
 	return is_note(ev->kind) ? note_add(c, ev, seq) : 0;
 }
 
+struct taker {
+	struct census *census;
+	const struct state *state;
+};
+
+static int event_take(void *arg, const struct event *ev, u64 seq, const struct stores *s)
+{
+	const struct taker *t = arg;
+
+	(void)s;
+	return event_count(t->census, t->state, ev, seq);
+}
+
 int census_take(struct census *c, struct reader *r, const struct state *s, char *err,
 		size_t err_size)
 {
 	/* Stores are counted by their chunks: to look at each takes its time (hot.h). */
 	const struct cursor_spec spec = {.streams = (1u << STREAM_MAX) - 1 - (1u << STREAM_STORES)};
-	const struct trace_info *info = reader_info(r);
-	struct cursor *cursor = NULL;
-	int ret = cursor_open(&cursor, r, &spec);
+	struct taker taker = {c, s};
+	struct chunk_info chunk;
 
-	if (ret) {
-		snprintf(err, err_size, "cannot read the trace: %s", strerror(-ret));
-		return ret;
-	}
-	for (size_t i = 0; i < info->nchunks; i++)
-		if (info->chunks[i].stream == STREAM_STORES && !info->chunks[i].damaged)
-			c->kinds[EVENT_store] += info->chunks[i].events;
-	c->writes[ORIGIN_VCPU] = c->kinds[EVENT_store];
-	for (bool more = true; more && !ret;) {
-		const struct event *ev;
-		u64 seq;
+	for (size_t i = 0; i < reader_chunks(r, STREAM_STORES); i++) {
+		const int ret = reader_chunk_info(r, STREAM_STORES, i, &chunk);
 
-		switch (cursor_next(cursor, &ev, &seq)) {
-		case CURSOR_MORE:
-			ret = event_count(c, s, ev, seq);
-			if (ret)
-				snprintf(err, err_size, "out of memory");
-			break;
-		case CURSOR_STORES:
-		case CURSOR_TRUNCATED:
-			break;
-		case CURSOR_END:
-			more = false;
-			break;
-		case CURSOR_CORRUPT:
-		case CURSOR_IO:
-			ret = -EBADMSG;
-			snprintf(err, err_size, "%s", cursor_message(cursor));
-			break;
+		if (ret) {
+			snprintf(err, err_size, "%s",
+				 reader_message(r) ?: "the index cannot be read");
+			return ret;
 		}
+		if (!chunk.damaged)
+			c->kinds[EVENT_store] += chunk.events;
 	}
-	cursor_close(cursor);
-	return ret;
+	c->writes[ORIGIN_VCPU] = c->kinds[EVENT_store];
+	return reader_each(r, &spec, event_take, &taker, NULL, err, err_size);
 }
 
 void census_free(struct census *c)

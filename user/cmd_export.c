@@ -90,43 +90,35 @@ struct filter {
 	struct moment from, to;
 };
 
+struct exported {
+	struct export *x;
+	const struct export_ops *ops;
+	const struct filter *filter;
+};
+
+/* -EPIPE stands for any error of the output, which is told later. */
+static int event_export(void *arg, const struct event *ev, u64 seq, const struct stores *stores)
+{
+	const struct exported *s = arg;
+	const struct moment at = {ev->t_ns, seq};
+	int err = 0;
+
+	(void)stores;
+	if (!moment_before(at, s->filter->from) && moment_before(at, s->filter->to))
+		err = s->ops->event(s->x, ev, seq);
+	return !err && ferror(s->x->out) ? -EPIPE : err;
+}
+
 static int events_stream(struct export *x, const struct export_ops *ops, struct reader *r,
 			 const struct filter *filter)
 {
-	struct cursor *c = NULL;
-	int ret = cursor_open(&c, r, &filter->spec);
+	struct exported s = {x, ops, filter};
+	char err[512];
+	const int ret = reader_each(r, &filter->spec, event_export, &s, NULL, err, sizeof(err));
 
-	if (ret)
-		return fail("cannot read the trace: %s", strerror(-ret));
-	for (bool more = true; more && !ret && !ferror(x->out);) {
-		const struct event *ev;
-		u64 seq;
-
-		switch (cursor_next(c, &ev, &seq)) {
-		case CURSOR_MORE: {
-			const struct moment at = {ev->t_ns, seq};
-
-			if (!moment_before(at, filter->from) && moment_before(at, filter->to))
-				ret = ops->event(x, ev, seq);
-			break;
-		}
-		case CURSOR_STORES:
-		case CURSOR_TRUNCATED:
-			break;
-		case CURSOR_END:
-			more = false;
-			break;
-		case CURSOR_CORRUPT:
-		case CURSOR_IO: {
-			const int status = fail("%s", cursor_message(c));
-
-			cursor_close(c);
-			return status;
-		}
-		}
-	}
-	cursor_close(c);
-	return ret ? fail("cannot export: %s", strerror(-ret)) : 0;
+	if (!ret || ferror(x->out))
+		return 0;
+	return ret == -EBADMSG ? fail("%s", err) : fail("cannot export: %s", strerror(-ret));
 }
 
 static int export_run(const struct export_ops *ops, struct reader *r, FILE *out,

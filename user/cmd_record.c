@@ -20,7 +20,7 @@
 
 struct args {
 	const char *output, *mode, *from, *until, *then, *ring_size, *user, *vm;
-	struct option_list watch, with, without;
+	struct option_list watch, only, with, without;
 	bool force, whole_pages, stacks, quiet, racy, lossy;
 };
 
@@ -36,6 +36,8 @@ const struct option cmd_record_options[] = {
 		    "report stores to all of the pages that --watch touches"),
 	OPTION_FLAG(0, "racy", struct args, racy,
 		    "vCPUs need not take turns: locked updates may get lost"),
+	OPTION_LIST(0, "only", "RANGE", struct args, only,
+		    "full mode: only stores to the pages of this range"),
 	OPTION_FLAG(0, "lossy", struct args, lossy,
 		    "full mode: rather drop stores than hold up the guest"),
 	OPTION_TEXT(0, "from", "EVENT", struct args, from,
@@ -72,7 +74,7 @@ static int by_gpa(const void *a, const void *b)
 }
 
 /* Sorted and joined, so that each byte belongs to one range. */
-static int parse_watch(const struct option_list *list, struct record_opts *opts)
+static int parse_ranges(const char *name, const struct option_list *list, struct record_opts *opts)
 {
 	size_t n = 0;
 
@@ -83,10 +85,10 @@ static int parse_watch(const struct option_list *list, struct record_opts *opts)
 		if (!err && range.end > 1ull << 52)
 			err = -ERANGE;
 		if (err)
-			return usage_error("record", "--watch %s: %s", list->v[i],
+			return usage_error("record", "%s %s: %s", name, list->v[i],
 					   range_complaint(err));
 		if (n == MAX_WATCH)
-			return usage_error("record", "more than %d --watch ranges", MAX_WATCH);
+			return usage_error("record", "more than %d %s ranges", MAX_WATCH, name);
 		opts->asked[n++] = (struct gpa_range){range.gpa, range.end};
 	}
 	qsort(opts->asked, n, sizeof(opts->asked[0]), by_gpa);
@@ -106,6 +108,9 @@ static int parse_watch(const struct option_list *list, struct record_opts *opts)
 static int parse_mode(const struct args *args, struct record_opts *opts)
 {
 	opts->mode = args->mode ? args->mode : args->watch.n ? "watch" : "events";
+	if (strcmp(opts->mode, "full") && (args->only.n || args->lossy))
+		return usage_error("record", "%s needs --mode full",
+				   args->only.n ? "--only" : "--lossy");
 	if (!strcmp(opts->mode, "watch"))
 		return args->watch.n ? 0
 				     : usage_error("record", "--mode watch needs a --watch RANGE");
@@ -115,8 +120,9 @@ static int parse_mode(const struct args *args, struct record_opts *opts)
 	if (!strcmp(opts->mode, "full")) {
 		opts->lossy = args->lossy;
 		return args->watch.n
-			       ? usage_error("record", "--mode full sees all of RAM: no --watch")
-			       : 0;
+			       ? usage_error("record", "--mode full sees all of RAM: no --watch; "
+						       "--only RANGE leaves the rest out")
+			       : parse_ranges("--only", &args->only, opts);
 	}
 	if (!strcmp(opts->mode, "pages"))
 		return ours("--mode %s: %s", opts->mode, "this version does not have it");
@@ -316,7 +322,7 @@ int cmd_record(int argc, char **argv)
 				   operands.v[0]);
 	if (!operands.nrest)
 		return usage_error("record", "which VMM? Its command line follows --");
-	ret = parse_watch(&args.watch, &opts);
+	ret = parse_ranges("--watch", &args.watch, &opts);
 	if (!ret)
 		ret = parse_mode(&args, &opts);
 	if (!ret)

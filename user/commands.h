@@ -27,6 +27,7 @@ const struct command *command_find(const char *name);
 
 int cmd_record(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_index(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_who(int argc, char **argv);
 int cmd_history(int argc, char **argv);
@@ -39,6 +40,7 @@ int cmd_manual(int argc, char **argv);
 
 extern const struct option cmd_record_options[];
 extern const struct option cmd_check_options[];
+extern const struct option cmd_index_options[];
 extern const struct option cmd_info_options[];
 extern const struct option cmd_who_options[];
 extern const struct option cmd_history_options[];

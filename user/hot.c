@@ -7,8 +7,6 @@
 
 #include "formats/stores.h"
 
-#define PROGRESS_EACH (1u << 22)
-
 /* Counters by key, an open hash; key 0 is a key like any other: `writes` tells what is in use. */
 struct tally {
 	struct hot_item *items;
@@ -77,61 +75,35 @@ static struct hot_item *tally_sort(struct tally *t, size_t *n)
 	return items;
 }
 
-static bool stores_add(struct tally *pcs, struct tally *pages, struct hot *h,
-		       const struct stores *s)
+struct hot_taker {
+	struct hot *hot;
+	struct tally pcs, pages;
+};
+
+static int hot_add(void *arg, const struct event *ev, u64 seq, const struct stores *s)
 {
+	struct hot_taker *t = arg;
+
+	(void)ev, (void)seq;
 	for (const struct store *v = s->v; v < s->v + s->n; v++) {
-		h->bytes += v->size;
-		if (!tally_add(pcs, s->sites[v->site].pc, v->size) ||
-		    !tally_add(pages, v->gpa & ~0xfffull, v->size))
-			return false;
+		t->hot->bytes += v->size;
+		if (!tally_add(&t->pcs, s->sites[v->site].pc, v->size) ||
+		    !tally_add(&t->pages, v->gpa & ~0xfffull, v->size))
+			return -ENOMEM;
 	}
-	h->writes += s->n;
-	return true;
+	t->hot->writes += s->n;
+	return 0;
 }
 
 int hot_take(struct hot *h, struct reader *r, void (*progress)(u64 done, u64 all), char *err,
 	     size_t err_size)
 {
 	const struct cursor_spec spec = {.streams = 1u << STREAM_STORES, .bulk = true};
-	struct tally pcs = {0}, pages = {0};
-	struct cursor *c = NULL;
-	int ret = cursor_open(&c, r, &spec);
-	u64 told = 0;
+	struct hot_taker t = {.hot = h};
 
 	*h = (struct hot){0};
-	if (ret)
-		snprintf(err, err_size, "cannot read the trace: %s", strerror(-ret));
-	for (bool more = !ret; more && !ret;) {
-		const struct event *ev;
-		u64 seq;
-
-		switch (cursor_next(c, &ev, &seq)) {
-		case CURSOR_STORES:
-			if (!stores_add(&pcs, &pages, h, cursor_stores(c))) {
-				ret = -ENOMEM;
-				snprintf(err, err_size, "out of memory");
-			}
-			break;
-		case CURSOR_MORE:
-		case CURSOR_TRUNCATED:
-			break;
-		case CURSOR_END:
-			more = false;
-			break;
-		case CURSOR_CORRUPT:
-		case CURSOR_IO:
-			ret = -EBADMSG;
-			snprintf(err, err_size, "%s", cursor_message(c));
-			break;
-		}
-		if (h->writes - told >= PROGRESS_EACH) {
-			told = h->writes;
-			progress(told, reader_info(r)->events);
-		}
-	}
-	cursor_close(c);
-	h->pcs = tally_sort(&pcs, &h->npcs);
-	h->pages = tally_sort(&pages, &h->npages);
+	const int ret = reader_each(r, &spec, hot_add, &t, progress, err, err_size);
+	h->pcs = tally_sort(&t.pcs, &h->npcs);
+	h->pages = tally_sort(&t.pages, &h->npages);
 	return ret;
 }

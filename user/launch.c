@@ -89,6 +89,25 @@ int launch_find(const char *file, char *path, size_t path_size)
 	return err;
 }
 
+bool launch_beside(const char *name, char *path, size_t path_size)
+{
+	char exe[4096], *slash;
+	const ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (n < 0)
+		return false;
+	exe[n] = '\0';
+	slash = strrchr(exe, '/');
+	if (!slash)
+		return false;
+	*slash = '\0';
+	snprintf(path, path_size, "%s/%s", exe, name);
+	if (!access(path, R_OK))
+		return true;
+	snprintf(path, path_size, "%s/../lib/vmblame/%s", exe, name);
+	return !access(path, R_OK);
+}
+
 int caller_named(struct caller *c, const char *name)
 {
 	const struct passwd *pw = getpwnam(name);

@@ -37,6 +37,9 @@ struct launch_opts {
 
 /* Resolves argv[0] along PATH. 0, -ENOENT (127) or -EACCES (126). */
 int launch_find(const char *file, char *path, size_t path_size);
+/* A file of ours: beside the program, or in the library directory of the same prefix. False when it
+ * is in neither. */
+bool launch_beside(const char *name, char *path, size_t path_size);
 /* Forks. 0 or -errno; the path must have been found. */
 int launch_start(struct launch *l, const struct launch_opts *opts);
 /* Lets it run; waits until exec has happened. 0, or -errno of exec. */

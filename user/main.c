@@ -67,6 +67,13 @@ const struct command commands[] = {
 	 "were observed where, what recording changed in the guest, and the versions of\n"
 	 "everything that took part. FILE is ./vmblame.vmb when left out.",
 	 NULL},
+	{"index", cmd_index, cmd_index_options, "[FILE]",
+	 "sort the stores of a trace by pages, to answer faster",
+	 "Writes the stores of a trace of full mode once more, by pages, to FILE.pages:\n"
+	 "who, history and show read them there when they are asked for a few pages, which\n"
+	 "spares the stores to all others. That file is about as large as the trace, takes a\n"
+	 "while to make, and may be removed at any time. FILE is ./vmblame.vmb when left out.",
+	 NULL},
 	{"export", cmd_export, cmd_export_options, "[FILE]", "write the events in another format",
 	 "Writes the events of a trace, in order. FILE is ./vmblame.vmb when left out.", NULL},
 	{"completion", cmd_completion, cmd_completion_options, "bash",

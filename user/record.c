@@ -47,6 +47,26 @@ static u64 clock_ns(clockid_t clock)
 	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
 }
 
+void record_clocks(struct writer_opts *opts)
+{
+	opts->start_mono_ns = clock_ns(CLOCK_MONOTONIC);
+	opts->start_real_ns = clock_ns(CLOCK_REALTIME);
+}
+
+int record_signals_open(int besides)
+{
+	static const int passed[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
+		sigaddset(&set, passed[i]);
+	if (besides)
+		sigaddset(&set, besides);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
 u64 record_now(const struct record *r)
 {
 	return clock_ns(CLOCK_MONOTONIC) - r->start_ns;
@@ -306,7 +326,7 @@ static void loop(struct record *r, int signal_fd)
 	}
 }
 
-static int wait_status(int status)
+int record_wait_status(int status)
 {
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
@@ -318,14 +338,13 @@ static int exit_status(const struct record *r)
 	/* A daemon's own status is the VMM's; a wrapper's is what its caller asked for. */
 	if (r->vmm_gone && r->vmm != r->child.pid && WIFEXITED(r->child_status) &&
 	    !WEXITSTATUS(r->child_status))
-		return wait_status(r->vmm_status);
-	return wait_status(r->child_status);
+		return record_wait_status(r->vmm_status);
+	return record_wait_status(r->child_status);
 }
 
 static int run(struct record *r, bool *never_ran)
 {
 	const char *no_preload;
-	sigset_t set;
 	int fd, ret;
 
 	ret = launch_find(r->opts->argv[0], r->child.path, sizeof(r->child.path));
@@ -344,14 +363,7 @@ static int run(struct record *r, bool *never_ran)
 	if (merge_open(&r->merge))
 		return EXIT_OURS;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	fd = record_signals_open(0);
 	if (fd < 0)
 		return EXIT_OURS;
 	record_facts(r);
@@ -375,15 +387,13 @@ static int run(struct record *r, bool *never_ran)
 int record_run(struct record_opts *opts, bool *never_ran)
 {
 	struct record *r = calloc(1, sizeof(*r));
-	struct writer_opts wopts = {
-		.start_mono_ns = clock_ns(CLOCK_MONOTONIC),
-		.start_real_ns = clock_ns(CLOCK_REALTIME),
-	};
+	struct writer_opts wopts = {0};
 	int ret, err;
 
 	*never_ran = true;
 	if (!r)
 		return EXIT_OURS;
+	record_clocks(&wopts);
 	r->opts = opts;
 	r->start_ns = wopts.start_mono_ns;
 	r->until_ns = UINT64_MAX;

@@ -20,7 +20,8 @@ struct record_opts {
 	char *const *argv; /* the VMM, ended by NULL */
 	const char *mode;  /* "events", "watch" or "full" */
 	bool lossy;	   /* full: rather drop stores than hold up the guest */
-	size_t nasked;	   /* --watch, sorted, not overlapping; at most MAX_WATCH */
+	/* --watch, in full mode --only: sorted, not overlapping; at most MAX_WATCH */
+	size_t nasked;
 	struct gpa_range asked[MAX_WATCH];
 	bool whole_pages; /* report all of the pages that were watched */
 	bool racy;	  /* vCPUs need not take turns */

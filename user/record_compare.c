@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "user/races.h"
 #include "user/record_full.h"
 
 /* Comparing takes this part of the time at most, and comes no more often than that. */
@@ -16,26 +17,24 @@
 /* vCPUs that have not stopped by then do not store: they halt. */
 #define PARK_NS 20000000ull
 
-/* Accessed and dirty, in a present entry: what the walk of a page table sets. */
-static bool marks_used(const struct replica_difference *d, size_t at, const u8 *now, const u8 *was)
+/* Why nobody was seen. Accessed and dirty bits, in an entry that is present, are what the walk of a
+ * page table sets: 8 bytes, aligned, so that all of the entry is at hand. */
+static enum why guess(const struct full *f, const struct replica_difference *d)
 {
-	(void)d;
-	(void)at;
-	u64 x, y;
-
-	memcpy(&x, now, 8);
-	memcpy(&y, was, 8);
-	return (y & 1) && !((x ^ y) & ~0x60ull) && !(y & ~x & 0x60);
-}
-
-static enum why guess(const struct replica_difference *d)
-{
-	/* Within the entry that holds the byte: 8 bytes, aligned; both lie within the page. */
 	const size_t off = d->gpa & 7;
+	u64 now, was;
 
-	if (d->len + off > 8)
-		return WHY_EMULATOR;
-	return marks_used(d, off, d->now - off, d->was - off) ? WHY_PAGE_TABLE : WHY_EMULATOR;
+	if (f->dropped != f->dropped_then)
+		return WHY_NO_PROBE; /* it may have been one of the stores that were lost */
+	if (d->len + off <= 8) {
+		memcpy(&now, d->now - off, 8);
+		memcpy(&was, d->was - off, 8);
+		if ((was & 1) && !((now ^ was) & ~0x60ull) && !(was & ~now & 0x60))
+			return WHY_PAGE_TABLE;
+	}
+	if (f->races && races_since(f->races, f->compared_pass, (u64)(uintptr_t)d->was, d->len))
+		return WHY_MULTI_VCPU; /* the other one may have come last */
+	return WHY_EMULATOR;
 }
 
 static int on_difference(void *arg, const struct replica_difference *d)
@@ -51,7 +50,8 @@ static int on_difference(void *arg, const struct replica_difference *d)
 		f->found = more;
 		f->found_max = max;
 	}
-	f->found[f->nfound++] = (struct found){d->gpa, d->len, d->hidden, guess(d), f->bytes.len};
+	f->found[f->nfound++] =
+		(struct found){d->gpa, d->len, d->hidden, guess(f, d), f->bytes.len};
 	buf_put(&f->bytes, d->now, d->len);
 	return f->bytes.failed ? -ENOMEM : 0;
 }
@@ -94,6 +94,7 @@ static int found_keep(struct full *f)
 	return err;
 }
 
+/* All of RAM, or each part of it that was asked for. */
 static int compared_put(struct full *f, u64 differed)
 {
 	size_t n;
@@ -103,11 +104,20 @@ static int compared_put(struct full *f, u64 differed)
 		.t0_ns = f->compared_ns,
 		.differed = differed,
 	};
+	int err = 0;
 
-	for (size_t i = 0; i < n; i++)
-		if (!parts[i].hidden && parts[i].gpa + parts[i].size > ev.size)
+	for (size_t i = 0; i < n && !err; i++) {
+		if (parts[i].hidden)
+			continue;
+		if (!f->r->npages && parts[i].gpa + parts[i].size > ev.size)
 			ev.size = parts[i].gpa + parts[i].size;
-	return full_put(f, &ev.h);
+		if (!f->r->npages)
+			continue;
+		ev.gpa = parts[i].gpa;
+		ev.size = parts[i].size;
+		err = full_put(f, &ev.h);
+	}
+	return err || f->r->npages ? err : full_put(f, &ev.h);
 }
 
 /* A moment with a name; what memory holds is known exactly then. */
@@ -134,14 +144,13 @@ static int marks(struct full *f)
 /* The vCPUs stand still, or do not store. False when one did: once more, then. */
 bool compare(struct full *f)
 {
-	const u64 began = full_mono_ns();
-	u64 read = 0;
+	const u64 began = record_now(f->r);
 
 	f->nfound = f->bytes.len = 0;
 	/* Behind a wrapper the VMM is not the process that was started. */
 	const pid_t thread = (pid_t)rings_thread(f->rings, 0);
 	const s64 differed =
-		replica_compare(f->replica, thread ? thread : f->vmm, on_difference, f, &read);
+		replica_compare(f->replica, thread ? thread : f->vmm, on_difference, f, NULL);
 	if (differed < 0) {
 		record_say("cannot compare the guest's memory: %s: what devices wrote is not "
 			   "known",
@@ -157,6 +166,8 @@ bool compare(struct full *f)
 		return false;
 	if (f->failed)
 		return true;
+	if (f->stage == STAGE_BEGIN)
+		full_begin(f);
 	int err = found_keep(f);
 	/* Behind what was found, ahead of the comparison: it holds at the mark already. */
 	if (!err)
@@ -166,7 +177,9 @@ bool compare(struct full *f)
 	if (err)
 		full_give_up(f, err);
 	f->compared_ns = f->t_ns;
-	f->compare_cost = full_mono_ns() - began;
+	f->dropped_then = f->dropped;
+	f->compared_pass = f->pass;
+	f->compare_cost = record_now(f->r) - began;
 	f->comparisons++;
 	return true;
 }
@@ -186,18 +199,15 @@ static bool compare_due(const struct full *f)
 /* Asks the vCPUs to stop where a comparison is due, and compares once they have. */
 void compare_step(struct full *f)
 {
-	size_t nparts;
-
 	if (!f->parked_ns) {
 		if (!compare_due(f))
 			return;
 		rings_park(f->rings);
-		f->parked_ns = full_mono_ns();
+		f->parked_ns = record_now(f->r);
 	}
 	const bool parked = rings_parked(f->rings);
-	replica_parts(f->replica, &nparts);
-	if (!nparts ||
-	    (!parked && (f->stage == STAGE_BEGIN || full_mono_ns() - f->parked_ns < PARK_NS)))
+	if (!f->mapped ||
+	    (!parked && (f->stage == STAGE_BEGIN || record_now(f->r) - f->parked_ns < PARK_NS)))
 		return;
 	if (full_drain(f) < 0 || !compare(f) || f->failed)
 		return;

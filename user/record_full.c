@@ -15,12 +15,12 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "formats/writer.h"
 #include "user/cleanup.h"
 #include "user/privileges.h"
+#include "user/races.h"
 #include "user/record_full.h"
 
 #define RING_RECORDS (1u << 18)
@@ -29,17 +29,9 @@
 
 _Static_assert(sizeof(struct store_raw) == sizeof(struct ring_record), "both are a store");
 
-u64 full_mono_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
-}
-
 static void tick(struct full *f)
 {
-	const u64 now = full_mono_ns();
+	const u64 now = record_now(f->r);
 
 	if (now - f->ticked_ns < TICK_NS)
 		return;
@@ -62,7 +54,6 @@ int full_put(struct full *f, struct event *ev)
 	const int err = writer_put(f->r->writer, ev, NULL);
 
 	stores_time(f->stores, f->t_ns);
-	f->r->kept++;
 	return err;
 }
 
@@ -80,8 +71,30 @@ void full_cover(struct full *f, enum origin origin, bool on, enum why why, u64 g
 	full_put(f, &ev.h);
 }
 
+/* t0_ns: since when, from the start. */
+static int lost(struct full *f, u32 ring, u64 stores, u64 t0_ns)
+{
+	struct event_lost ev = {
+		.h = {.kind = EVENT_lost, .vcpu = VCPU_NONE},
+		.ring = ring,
+		.count = stores,
+		.t0_ns = t0_ns,
+		.t1_ns = at_least(f, record_now(f->r)),
+		.origins = 1u << ORIGIN_VCPU,
+	};
+
+	f->dropped += stores;
+	return full_put(f, &ev.h);
+}
+
+/* Whether a store raced with another vCPU's; `before` as in races_store(). */
+static bool has_raced(struct full *f, u32 ring, u32 before, const u8 *at, u32 size)
+{
+	return f->races && races_store(f->races, ring, before, f->pass, (u64)(uintptr_t)at, size);
+}
+
 /* A store into two pages, as stores of single bytes. */
-static int store_cross(struct full *f, u32 ring, const struct store_raw *raw)
+static int store_cross(struct full *f, u32 ring, u32 before, const struct store_raw *raw)
 {
 	const struct rings_site *site = rings_site(f->rings, raw->site);
 	u32 place = 0;
@@ -90,10 +103,8 @@ static int store_cross(struct full *f, u32 ring, const struct store_raw *raw)
 		place++;
 	const u32 base = STORES_SITE_IDS - 8 * (CROSS_SITES_MAX - place);
 	if (place == f->ncross) {
-		if (place == CROSS_SITES_MAX) {
-			f->untaken++;
-			return 0;
-		}
+		if (place == CROSS_SITES_MAX)
+			return lost(f, UINT32_MAX, 1, f->t_ns);
 		for (u8 i = 0; i < site->size; i++) {
 			const struct store_site part = {.pc = site->pc, .size = 1, .part = i};
 			const int err = stores_site(f->stores, base + i, &part);
@@ -107,14 +118,41 @@ static int store_cross(struct full *f, u32 ring, const struct store_raw *raw)
 		const struct store_raw byte = {
 			.gva = raw->gva + i, .value = raw->value >> 8 * i & 0xff, .site = base + i};
 		u8 *page = f->page[ring][ring_map_slot(byte.gva)];
-		const int err = writer_put_stores(f->r->writer, ring, &byte, 1);
 
+		if (!page && f->r->npages) /* not asked for */
+			continue;
+		if (page) {
+			page += byte.gva & 0xfff;
+			*page = (u8)byte.value;
+			if (has_raced(f, ring, before, page, 1))
+				stores_raced(f->stores);
+		}
+		const int err = writer_put_stores(f->r->writer, ring, &byte, 1);
 		if (err)
 			return err;
-		if (page)
-			page[byte.gva & 0xfff] = (u8)byte.value;
 	}
 	return 0;
+}
+
+/* The pass in which the thread's store before was drained. Parts of an access are told of together:
+ * all of them have it from the first. */
+static u32 before_of(struct full *f, u32 ring, u32 number, bool first)
+{
+	const struct rings_site *site = rings_site(f->rings, number);
+
+	if (site && !site->part)
+		f->access[ring] = first ? f->before[ring] : f->pass;
+	return f->access[ring];
+}
+
+/* Puts those of v from *from to before `to`; *from becomes that. */
+static int stores_put_until(struct full *f, u32 ring, const struct store_raw *v, size_t *from,
+			    size_t to)
+{
+	const size_t first = *from;
+
+	*from = to;
+	return to > first ? writer_put_stores(f->r->writer, ring, v + first, to - first) : 0;
 }
 
 /* Copies stores, since the VMM can write to the ring at any time, and does them in the replica.
@@ -127,41 +165,53 @@ static int stores_take(struct full *f, u32 ring, const struct ring_record *rec, 
 	int err = 0;
 
 	for (size_t i = 0; i < n && !err; i++) {
-		memcpy(&copy[i], &rec[i], sizeof(copy[i]));
+		copy[i].gva = __atomic_load_n(&rec[i].a, __ATOMIC_RELAXED);
+		copy[i].value = __atomic_load_n(&rec[i].b, __ATOMIC_RELAXED);
+		copy[i].site = __atomic_load_n(&rec[i].site, __ATOMIC_RELAXED);
 		const u64 gva = copy[i].gva, at = gva & 0xfff;
 		const u32 site = copy[i].site;
+		const u32 before = f->races ? before_of(f, ring, site, !i) : 0;
 		const u8 size = site < STORES_SITE_IDS ? f->size[site] : 0;
 		u8 *page = pages[ring_map_slot(gva)];
 
 		if (!size)
 			return -EBADMSG;
 		if (at + size > 0x1000) {
-			if (i > from)
-				err = writer_put_stores(f->r->writer, ring, copy + from, i - from);
+			err = stores_put_until(f, ring, copy, &from, i);
 			if (!err)
-				err = store_cross(f, ring, &copy[i]);
+				err = store_cross(f, ring, before, &copy[i]);
 			from = i + 1;
 		} else if (page) {
 			store_le(page + at, copy[i].value, size);
+			if (has_raced(f, ring, before, page + at, size)) {
+				err = stores_put_until(f, ring, copy, &from, i);
+				stores_raced(f->stores);
+			}
+		} else if (f->r->npages) { /* not asked for */
+			err = stores_put_until(f, ring, copy, &from, i);
+			from = i + 1;
 		}
 	}
-	if (!err && n > from)
-		err = writer_put_stores(f->r->writer, ring, copy + from, n - from);
+	if (!err)
+		err = stores_put_until(f, ring, copy, &from, n);
+	f->before[ring] = f->pass;
 	return err == -EINVAL ? -EBADMSG : err;
 }
 
-/* vCPUs in several threads: the order in which their stores come out of the rings is not theirs. */
+/* vCPUs in several threads: the order in which their stores come out of the rings may not be
+ * theirs. */
 static int tell_racy(struct full *f)
 {
 	struct event_change ev = {
 		.h = {.kind = EVENT_change, .vcpu = VCPU_NONE},
-		.what = CHANGE_WHAT_ORDER_RACY,
+		.what = CHANGE_WHAT_RACES_MARKED,
 		.why = WHY_MULTI_VCPU,
 		.count = 1,
 	};
 
-	f->racy = true;
-	return full_put(f, &ev.h);
+	const int err = races_open(&f->races, f->pass);
+
+	return err ? err : full_put(f, &ev.h);
 }
 
 static int on_stores(void *arg, u32 ring, const struct ring_record *rec, size_t n)
@@ -175,7 +225,7 @@ static int on_stores(void *arg, u32 ring, const struct ring_record *rec, size_t 
 		return 0;
 	if (!f->ring)
 		f->ring = ring + 1;
-	if (ring + 1 != f->ring && !f->racy)
+	if (ring + 1 != f->ring && !f->races)
 		err = tell_racy(f);
 	stores_thread(f->stores, rings_thread(f->rings, ring), (u16)f->vcpu[ring]);
 	return err ? err : stores_take(f, ring, rec, n);
@@ -189,7 +239,6 @@ static int on_site(void *arg, u32 ring, u32 number, const struct rings_site *sit
 	(void)ring;
 	if (number >= STORES_SITE_IDS - 8 * CROSS_SITES_MAX)
 		return -E2BIG;
-	f->nsites++;
 	f->size[number] = site->size;
 	return stores_site(f->stores, number, &s);
 }
@@ -236,91 +285,22 @@ static int on_io(void *arg, u32 ring, const struct rings_io *io)
 
 	if (!site)
 		return -EBADMSG;
-	if (f->stage == STAGE_BEGIN)
+	if (f->stage == STAGE_BEGIN || !full_asked(f, io->gpa))
 		return 0;
 	ev.rip = site->pc;
 	ev.len = site->size;
 	ev.insn_len = site->len < sizeof(ev.insn) ? site->len : sizeof(ev.insn);
 	memcpy(ev.insn, site->insn, ev.insn_len);
 	store_le(ev.bytes, io->known ? io->value : 0, 8);
-	f->io++;
 	return full_put(f, &ev.h);
-}
-
-static bool is_ram(const struct replica_part *parts, size_t n, u64 gpa)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!parts[i].hidden && gpa - parts[i].gpa < parts[i].size)
-			return true;
-	return false;
-}
-
-static int u64_order(const void *a, const void *b)
-{
-	const u64 x = *(const u64 *)a, y = *(const u64 *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Says of which addresses stores are seen that were no RAM before, and the other way round. */
-static void cover_ram(struct full *f, const struct replica_part *before, size_t nbefore,
-		      const struct replica_part *now, size_t nnow)
-{
-	u64 cuts[4 * REPLICA_PARTS];
-	size_t n = 0;
-
-	for (size_t i = 0; i < nbefore; i++) {
-		cuts[n++] = before[i].gpa;
-		cuts[n++] = before[i].gpa + before[i].size;
-	}
-	for (size_t i = 0; i < nnow; i++) {
-		cuts[n++] = now[i].gpa;
-		cuts[n++] = now[i].gpa + now[i].size;
-	}
-	qsort(cuts, n, sizeof(*cuts), u64_order);
-	for (size_t i = 0; i + 1 < n; i++) {
-		const bool was = is_ram(before, nbefore, cuts[i]), is = is_ram(now, nnow, cuts[i]);
-
-		if (was != is && cuts[i] < cuts[i + 1])
-			full_cover(f, ORIGIN_VCPU, is, WHY_NO_RAM, cuts[i], cuts[i + 1] - cuts[i]);
-	}
-}
-
-static int on_ram(void *arg, u32 ring, const struct rings_ram *ram, size_t n)
-{
-	struct full *f = arg;
-	struct replica_part parts[REPLICA_PARTS];
-	size_t have;
-	const struct replica_part *before = replica_parts(f->replica, &have);
-
-	if (n > REPLICA_PARTS)
-		return -E2BIG;
-	for (size_t i = 0; i < n; i++)
-		parts[i] = (struct replica_part){ram[i].gpa, ram[i].size, ram[i].host,
-						 ram[i].readonly, ram[i].hidden};
-	memset(f->page[ring], 0, sizeof(f->page[ring]));
-	if (have == n && !memcmp(before, parts, n * sizeof(*parts)))
-		return 0;
-	for (u32 i = 0; i < RINGS_MAX; i++)
-		memset(f->page[i], 0, sizeof(f->page[i]));
-	cover_ram(f, before, have, parts, n);
-	return replica_map(f->replica, parts, n);
 }
 
 static int on_lost(void *arg, u32 ring, u64 stores, u64 since_ns, enum ring_lost why)
 {
 	struct full *f = arg;
-	struct event_lost ev = {
-		.h = {.kind = EVENT_lost, .vcpu = VCPU_NONE},
-		.ring = why == RING_LOST_FULL ? ring : UINT32_MAX,
-		.count = stores,
-		.t0_ns = since_ns > f->r->start_ns ? since_ns - f->r->start_ns : 0,
-		.t1_ns = at_least(f, record_now(f->r)),
-		.origins = 1u << ORIGIN_VCPU,
-	};
 
-	f->dropped += stores;
-	return full_put(f, &ev.h);
+	return lost(f, why == RING_LOST_FULL ? ring : UINT32_MAX, stores,
+		    since_ns > f->r->start_ns ? since_ns - f->r->start_ns : 0);
 }
 
 static int on_end(void *arg, u64 t_ns)
@@ -340,7 +320,7 @@ static const struct rings_ops ops = {
 	.time = on_time,
 	.vcpu = on_vcpu,
 	.io = on_io,
-	.ram = on_ram,
+	.ram = full_ram,
 	.lost = on_lost,
 	.end = on_end,
 };
@@ -365,14 +345,13 @@ void full_give_up(struct full *f, int err)
 
 s64 full_drain(struct full *f)
 {
+	f->pass++;
 	const s64 n = rings_drain(f->rings, &ops, f);
-
-	/* Who keeps up can afford to compress harder. */
-	if (n >= 0)
-		writer_stores_level(f->r->writer, n < RING_RECORDS / 8 ? 3 : 1);
 
 	if (n < 0)
 		full_give_up(f, (int)n);
+	else /* who keeps up can afford to compress harder */
+		writer_stores_level(f->r->writer, n < RING_RECORDS / 8 ? 3 : 1);
 	return n;
 }
 
@@ -425,7 +404,7 @@ static void finish_file(struct full *f)
 		f->r->write_err = err;
 		record_say("%s: %s", f->r->opts->out_path, strerror(-err));
 	}
-	if (f->r->opts->quiet || !f->heard)
+	if (f->r->opts->quiet || !f->heard || f->failed)
 		return;
 	record_say("%s: kept %" PRIu64 " stores of %.3f s, lost %" PRIu64
 		   " (%.1f MB, %.2f bytes a store)",
@@ -490,12 +469,13 @@ static void loop(struct full *f, int signal_fd)
 		}
 		if (f->stage != STAGE_OVER && f->ended)
 			the_end(f);
-		else if (f->stage != STAGE_OVER && f->nsites)
+		else if (f->stage != STAGE_OVER && f->mapped)
 			compare_step(f);
-		if (n <= 0) {
+		/* Who looks all the time slows the vCPUs down: both pull at the line with the
+		 * ring's ends. */
+		if (n < RING_RECORDS / 8)
 			ppoll(&fds, 1, f->stage == STAGE_OVER ? NULL : &nap, NULL);
-			signals(f, signal_fd);
-		}
+		signals(f, signal_fd);
 		if (f->stage != STAGE_OVER && record_now(f->r) - f->r->sealed_ns > SEAL_NS) {
 			f->r->sealed_ns = record_now(f->r);
 			writer_seal(f->r->writer);
@@ -507,27 +487,8 @@ static void loop(struct full *f, int signal_fd)
 	if (!f->heard)
 		record_say("%s did not load the plugin: full mode needs QEMU's TCG, with plugins",
 			   f->r->child.path);
-	else if (!f->nsites)
+	else if (!f->mapped)
 		record_say("no store was told of: full mode needs -accel tcg");
-}
-
-static bool find_plugin(char *path, size_t size)
-{
-	char exe[4096], *slash;
-	const ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-
-	if (n < 0)
-		return false;
-	exe[n] = '\0';
-	slash = strrchr(exe, '/');
-	if (!slash)
-		return false;
-	*slash = '\0';
-	snprintf(path, size, "%s/vmblame-plugin.so", exe);
-	if (!access(path, R_OK))
-		return true;
-	snprintf(path, size, "%s/../lib/vmblame/vmblame-plugin.so", exe);
-	return !access(path, R_OK);
 }
 
 /* The VMM's command line with the plugin at its end. The caller frees the array. */
@@ -551,9 +512,10 @@ static int start(struct full *f)
 {
 	struct record *r = f->r;
 	char path[8192], plugin[8192 + 64];
+	struct ring_range only[RING_ONLY];
 	int err;
 
-	if (!find_plugin(path, sizeof(path))) {
+	if (!launch_beside("vmblame-plugin.so", path, sizeof(path))) {
 		record_say("vmblame-plugin.so is not beside the program");
 		return EXIT_OURS;
 	}
@@ -561,6 +523,10 @@ static int start(struct full *f)
 	if (!err)
 		err = replica_open(&f->replica);
 	f->stores = writer_stores(r->writer);
+	for (size_t i = 0; i < r->npages; i++)
+		only[i] = (struct ring_range){r->pages[i].gpa, r->pages[i].end};
+	if (!err)
+		rings_only(f->rings, only, r->npages);
 	f->size = calloc(STORES_SITE_IDS, 1); /* what is not touched takes no memory */
 	if (err || !f->stores || !f->size) {
 		record_say("cannot share memory with the VMM: %s", strerror(err ? -err : ENOMEM));
@@ -570,7 +536,7 @@ static int start(struct full *f)
 	/* The first store waits until what RAM holds before it has been read. */
 	if (f->from_hit) {
 		rings_park(f->rings);
-		f->parked_ns = full_mono_ns();
+		f->parked_ns = record_now(r);
 	}
 	snprintf(plugin, sizeof(plugin), "%s,fd=%d,alive=%d", path, rings_fd(f->rings),
 		 rings_alive_fd(f->rings));
@@ -598,24 +564,18 @@ static int start(struct full *f)
 static int run(struct full *f, bool *never_ran)
 {
 	struct record *r = f->r;
-	sigset_t set;
 	int ret = launch_find(r->opts->argv[0], r->child.path, sizeof(r->child.path));
 
 	if (ret) {
 		record_say("%s: %s", r->opts->argv[0], strerror(-ret));
 		return ret == -ENOENT ? 127 : 126;
 	}
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
-	sigaddset(&set, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	const int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	const int fd = record_signals_open(SIGUSR1);
 	if (fd < 0)
 		return EXIT_OURS;
+	/* --only is by pages. */
+	r->opts->whole_pages = true;
+	record_round_out(r);
 	record_facts(r);
 	ret = start(f);
 	if (!ret) {
@@ -625,10 +585,9 @@ static int run(struct full *f, bool *never_ran)
 		privileges_keep(PRIVILEGES_ATTACH);
 		loop(f, fd);
 		finish_file(f);
-		ret = WIFSIGNALED(r->child_status) ? 128 + WTERMSIG(r->child_status)
-						   : WEXITSTATUS(r->child_status);
+		ret = record_wait_status(r->child_status);
 		/* A VMM that failed by itself has said why. */
-		if (r->write_err || (!f->heard && !ret))
+		if (f->failed || r->write_err || (!f->heard && !ret))
 			ret = EXIT_OURS;
 	}
 	close(fd);
@@ -640,15 +599,12 @@ int record_full_run(struct record_opts *opts, bool *never_ran)
 	struct full *f = calloc(1, sizeof(*f));
 	struct record *r = calloc(1, sizeof(*r));
 	struct writer_opts wopts = {.stores = true};
-	struct timespec real;
 	int ret = EXIT_OURS, err;
 
 	*never_ran = true;
 	if (!f || !r)
 		goto out;
-	clock_gettime(CLOCK_REALTIME, &real);
-	wopts.start_mono_ns = full_mono_ns();
-	wopts.start_real_ns = (u64)real.tv_sec * 1000000000 + (u64)real.tv_nsec;
+	record_clocks(&wopts);
 	f->r = r;
 	r->opts = opts;
 	r->start_ns = wopts.start_mono_ns;
@@ -661,6 +617,7 @@ int record_full_run(struct record_opts *opts, bool *never_ran)
 		ret = run(f, never_ran);
 	writer_close(r->writer); /* the VMM never ran */
 	rings_close(f->rings);
+	races_close(f->races);
 	replica_close(f->replica);
 	free(f->found);
 	free(f->size);

@@ -14,7 +14,7 @@
 /* Stores that cross into another page are told byte by byte; so many instructions may do that. */
 #define CROSS_SITES_MAX 4096u
 
-enum stage { STAGE_BEGIN, STAGE_RUN, STAGE_END, STAGE_OVER };
+enum stage { STAGE_BEGIN, STAGE_RUN, STAGE_OVER };
 
 /* Differences that a comparison found, until it is certain that no vCPU made them meanwhile. */
 struct found {
@@ -33,34 +33,43 @@ struct full {
 	enum stage stage;
 	pid_t vmm;
 	u64 t_ns;	  /* the latest time that is in the file */
-	u64 ticked_ns;	  /* CLOCK_MONOTONIC */
+	u64 ticked_ns;	  /* this and those that follow: from the start */
 	u64 parked_ns;	  /* when the vCPUs were asked to stop; 0: they were not */
 	u64 compared_ns;  /* when the last comparison was done, from the start */
 	u64 compare_cost; /* ns of the last one */
 	u32 vcpu[RINGS_MAX];
 	u8 *page[RINGS_MAX][RING_MAPS]; /* of the replica, by ring_map_slot() */
-	u32 cross[CROSS_SITES_MAX];	/* the site whose bytes are told by CROSS + 8 * place */
-	u32 ncross, nsites;
-	u8 *size; /* of each site's access, by its number; 0: not known */
-	u64 io, dropped, untaken;
+	u32 cross[CROSS_SITES_MAX];	/* sites that crossed; each has eight of its own, see
+					   store_cross() */
+	u32 ncross;
+	u8 *size;		   /* of each site's access, by its number; 0: not known */
+	u64 dropped, dropped_then; /* stores, and those before the last comparison */
+	bool mapped;		   /* RAM's place was told: a vCPU has stored */
 	struct found *found;
 	size_t nfound, found_max;
 	struct buf bytes;
+	struct races *races;	     /* NULL as long as there is one ring */
+	u32 pass, before[RINGS_MAX]; /* of drains, and that of each ring's last store */
+	u32 access[RINGS_MAX]; /* `before` of the first part of the access that is being told of */
+	u32 compared_pass;
 	bool heard;		   /* the plugin is there */
 	bool from_hit;		   /* recording proper is to begin, or has */
 	bool until_hit;		   /* it is to end at the next comparison */
 	u32 ring;		   /* the one that stores came from first, plus 1 */
-	bool racy;		   /* they came from another, too */
 	unsigned marks, marks_due; /* told, and asked for */
 	bool ended, failed;
 	u64 differed, comparisons;
 	u64 until_ns; /* when recording ended before the VMM did */
 };
 
-/* CLOCK_MONOTONIC. */
-u64 full_mono_ns(void);
 /* Hands an event to the file, with the time that it is. 0 or -errno. */
 int full_put(struct full *f, struct event *ev);
+/* Stores count from now on, wherever RAM is. */
+void full_begin(struct full *f);
+/* Whether stores to this page are to be recorded. */
+bool full_asked(const struct full *f, u64 gpa);
+/* For struct rings_ops. */
+int full_ram(void *f, u32 ring, const struct rings_ram *ram, size_t n);
 void full_cover(struct full *f, enum origin origin, bool on, enum why why, u64 gpa, u64 size);
 /* Takes what the rings hold. Records, or negative: recording is over then. */
 s64 full_drain(struct full *f);

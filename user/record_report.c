@@ -58,7 +58,8 @@ static void fact_ranges(struct record *r)
 		len += snprintf(text + len, sizeof(text) - len, "%s0x%" PRIx64 "..0x%" PRIx64,
 				i ? " " : "", r->opts->asked[i].gpa, r->opts->asked[i].end);
 	if (len)
-		writer_meta(r->writer, "record.watch", text);
+		writer_meta(r->writer,
+			    strcmp(r->opts->mode, "full") ? "record.watch" : "record.only", text);
 }
 
 void record_facts(struct record *r)

@@ -69,26 +69,6 @@ int record_open_sources(struct record *r, const char *no_preload)
 	return ret;
 }
 
-/* The agent lies beside the program, or in the library directory of the same prefix. */
-static bool find_agent(char *path, size_t size)
-{
-	char exe[4096], *slash;
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-
-	if (n < 0)
-		return false;
-	exe[n] = '\0';
-	slash = strrchr(exe, '/');
-	if (!slash)
-		return false;
-	*slash = '\0';
-	snprintf(path, size, "%s/libvmblame-agent.so", exe);
-	if (!access(path, R_OK))
-		return true;
-	snprintf(path, size, "%s/../lib/vmblame/libvmblame-agent.so", exe);
-	return !access(path, R_OK);
-}
-
 int record_start_vmm(struct record *r, const char *no_preload)
 {
 	char agent[8192];
@@ -100,7 +80,7 @@ int record_start_vmm(struct record *r, const char *no_preload)
 	int err;
 
 	if (!no_preload) {
-		if (!find_agent(agent, sizeof(agent))) {
+		if (!launch_beside("libvmblame-agent.so", agent, sizeof(agent))) {
 			record_say("libvmblame-agent.so is not beside the program");
 			return EXIT_OURS;
 		}

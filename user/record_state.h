@@ -59,6 +59,13 @@ struct record {
 	struct guestram_part slots[RECORD_SLOTS];
 };
 
+/* The clocks, as the recording begins. */
+void record_clocks(struct writer_opts *opts);
+/* Signals that go to the VMM, SIGCHLD and another (0: none) come by the descriptor from now on. -1:
+ * errno tells. */
+int record_signals_open(int besides);
+/* Of waitpid(), as a shell tells it. */
+int record_wait_status(int status);
 /* Nanoseconds since the recording began. */
 u64 record_now(const struct record *r);
 /* Hands an event to the order of time; its t_ns counts from the start. Negative on error. */

@@ -135,6 +135,12 @@ void rings_close(struct rings *r)
 	free(r);
 }
 
+void rings_only(struct rings *r, const struct ring_range *ranges, size_t n)
+{
+	memcpy(r->shared->only, ranges, n * sizeof(*ranges));
+	r->shared->nonly = (u32)n;
+}
+
 int rings_fd(const struct rings *r)
 {
 	return r->fd;

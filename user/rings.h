@@ -75,6 +75,10 @@ int rings_open(struct rings **out, u32 capacity, u32 flags);
 /* The VMM goes on without us. Takes NULL. */
 void rings_close(struct rings *r);
 
+/* Before the VMM starts: only stores that touch pages of these ranges are told of (and others, if
+ * the plugin thinks so). Multiples of 4096; at most RING_ONLY. */
+void rings_only(struct rings *r, const struct ring_range *ranges, size_t n);
+
 /* For the plugin's arguments fd= and alive=; both are close-on-exec, the VMM's process has to undo
  * that. Owned by r. */
 int rings_fd(const struct rings *r);

@@ -30,7 +30,7 @@ int operands_range(const char *command, const struct operands *operands, const c
 	return 0;
 }
 
-int trace_open(struct trace *t, const char *path)
+int trace_open_alone(struct trace *t, const char *path)
 {
 	char err[512];
 
@@ -55,8 +55,22 @@ int trace_open(struct trace *t, const char *path)
 	return 0;
 }
 
+int trace_open(struct trace *t, const char *path)
+{
+	const char *why;
+	const int ret = trace_open_alone(t, path);
+
+	if (!ret && !reader_by_page(t->reader, &why) && why)
+		fprintf(stderr, "vmblame: warning: %s.pages: %s; vmblame index %s makes it again\n",
+			path, why, path);
+	return ret;
+}
+
 void trace_close(struct trace *t)
 {
+	/* What was found only when it was needed, and could be mended. */
+	if (t->state && reader_info(t->reader)->damaged && reader_message(t->reader))
+		fprintf(stderr, "vmblame: warning: %s\n", reader_message(t->reader));
 	state_free(t->state);
 	reader_close(t->reader);
 	*t = (struct trace){0};

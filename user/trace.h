@@ -28,6 +28,8 @@ int operands_range(const char *command, const struct operands *operands, const c
 
 /* Opens and reads the state. A truncated file gets a warning, a damaged one is refused. 0 or 1. */
 int trace_open(struct trace *t, const char *path);
+/* The same, whatever the stores by pages beside it are like. */
+int trace_open_alone(struct trace *t, const char *path);
 void trace_close(struct trace *t);
 
 static inline void trace_cleanup(struct trace *t)

@@ -6,6 +6,7 @@
 
 #include "formats/desc.h"
 #include "insn.h"
+#include "line.h"
 
 const char *tint(const struct view *view, enum tint which)
 {
@@ -17,19 +18,29 @@ const char *tint(const struct view *view, enum tint which)
 	return view->colour ? codes[which] : "";
 }
 
+static void line_time(struct line *l, u64 t_ns)
+{
+	line_dec(l, t_ns / 1000000000, 1);
+	line_text(l, ".");
+	line_dec(l, t_ns % 1000000000, 9);
+	line_text(l, " s");
+}
+
 const char *view_time(u64 t_ns, char *buf, size_t size)
 {
-	snprintf(buf, size, "%llu.%09llu s", (unsigned long long)(t_ns / 1000000000),
-		 (unsigned long long)(t_ns % 1000000000));
+	struct line l = line_of(buf, size);
+
+	line_time(&l, t_ns);
 	return buf;
 }
 
 void view_bytes(FILE *f, const u8 *bytes, u64 n, u64 most)
 {
-	for (u64 i = 0; i < n && i < most; i++)
-		fprintf(f, "%s%02x", i ? " " : "", bytes[i]);
-	if (n > most)
-		fputs(" ...", f);
+	char text[256];
+	struct line l = line_of(text, sizeof(text));
+
+	line_bytes(&l, bytes, n, most);
+	fputs(text, f);
 }
 
 /* Symbols are looked up by linear address. */
@@ -90,19 +101,24 @@ void view_actor(const struct view *view, const struct write *w, char *buf, size_
 		return;
 	}
 	const struct event_mmio *mmio = &w->ev.mmio;
+	struct line l = line_of(buf, size);
 	struct symbol symbol;
+
+	line_text(&l, "vCPU ");
+	line_dec(&l, mmio->h.vcpu, 1);
+	line_text(&l, " at ");
 	if (symbol_of(view, mmio, mmio->rip, &symbol))
-		snprintf(buf, size, "vCPU %u at %s", mmio->h.vcpu, symbol.name);
+		line_text(&l, symbol.name);
 	else
-		snprintf(buf, size, "vCPU %u at 0x%llx", mmio->h.vcpu,
-			 (unsigned long long)linear(mmio, mmio->rip));
+		line_hex(&l, linear(mmio, mmio->rip));
 }
 
-static void vcpu_json(struct json *j, const struct view *view, const struct event_mmio *mmio)
+static void vcpu_json(struct json *j, const struct view *view, const struct write *w)
 {
+	const struct event_mmio *mmio = &w->ev.mmio;
 	struct symbol symbol;
 
-	json_str(j, "order", view->state->racy ? "racy" : "exact");
+	json_str(j, "order", view->state->racy || w->raced ? "racy" : "exact");
 	if (mmio->h.vcpu != VCPU_NONE)
 		json_u64(j, "vcpu", mmio->h.vcpu);
 	json_hex(j, "rip", mmio->rip);
@@ -166,7 +182,7 @@ void view_json(struct json *j, const struct view *view, const struct view_write 
 	if (w->has_gva)
 		json_hex(j, "gva", w->gva);
 	if (w->origin == ORIGIN_VCPU)
-		vcpu_json(j, view, &w->ev.mmio);
+		vcpu_json(j, view, w);
 	else if (w->origin == ORIGIN_VIRTQUEUE)
 		device_json(j, view, w);
 	if (w->ev.h.tid)
@@ -175,31 +191,51 @@ void view_json(struct json *j, const struct view *view, const struct view_write 
 	json_str(j, "actor", actor);
 }
 
+static void line_range(struct line *l, u64 gpa, u64 end)
+{
+	line_hex(l, gpa);
+	line_text(l, "+");
+	line_dec(l, end - gpa, 1);
+}
+
 void view_line(FILE *f, const struct view *view, const struct view_write *v)
 {
 	const struct write *w = v->write;
-	char time[40], actor[320];
+	const u64 n = v->end - v->gpa;
+	char text[1024], actor[320];
+	struct line l = line_of(text, sizeof(text));
 
-	view_actor(view, w, actor, sizeof(actor));
-	fprintf(f, "%s  #%llu  ", view_time(w->at.t_ns, time, sizeof(time)),
-		(unsigned long long)w->at.seq);
-	if (w->ev.h.boot != BOOT_UNKNOWN)
-		fprintf(f, "boot %u  ", w->ev.h.boot);
-	fprintf(f, "0x%llx+%llu  ", (unsigned long long)v->gpa,
-		(unsigned long long)(v->end - v->gpa));
+	line_time(&l, w->at.t_ns);
+	line_text(&l, "  #");
+	line_dec(&l, w->at.seq, 1);
+	line_text(&l, "  ");
+	if (w->ev.h.boot != BOOT_UNKNOWN) {
+		line_text(&l, "boot ");
+		line_dec(&l, w->ev.h.boot, 1);
+		line_text(&l, "  ");
+	}
+	line_range(&l, v->gpa, v->end);
+	line_text(&l, "  ");
 	if (v->old) {
-		view_bytes(f, v->old, v->end - v->gpa, 16);
-		fputs(" -> ", f);
+		line_bytes(&l, v->old, n, 16);
+		line_text(&l, " -> ");
 	}
 	if (v->bytes)
-		view_bytes(f, v->bytes, v->end - v->gpa, 16);
+		line_bytes(&l, v->bytes, n, 16);
 	else
-		fputs("(bytes not captured)", f);
-	fprintf(f, "  %s", actor);
-	if (v->gpa != w->gpa || v->end != w->end)
-		fprintf(f, "  (part of 0x%llx+%llu)", (unsigned long long)w->gpa,
-			(unsigned long long)(w->end - w->gpa));
-	fputc('\n', f);
+		line_text(&l, "(bytes not captured)");
+	line_text(&l, "  ");
+	view_actor(view, w, actor, sizeof(actor));
+	line_text(&l, actor);
+	if (w->raced)
+		line_text(&l, "  (raced)");
+	if (v->gpa != w->gpa || v->end != w->end) {
+		line_text(&l, "  (part of ");
+		line_range(&l, w->gpa, w->end);
+		line_text(&l, ")");
+	}
+	line_text(&l, "\n");
+	fwrite_unlocked(text, 1, (size_t)(l.at - text), f);
 }
 
 static void stack_paragraph(FILE *f, const struct view *view, const struct event_mmio *mmio)
@@ -280,6 +316,11 @@ void view_paragraph(FILE *f, const struct view *view, const struct view_write *v
 	if (w->ev.h.boot != BOOT_UNKNOWN)
 		fprintf(f, ", boot %u", w->ev.h.boot);
 	fputc('\n', f);
+	if (w->raced)
+		fputs("    order       another vCPU stored here at the same time: which came first "
+		      "is "
+		      "not known\n",
+		      f);
 	if (w->has_gva)
 		fprintf(f, "    at          virtual address 0x%llx\n", (unsigned long long)w->gva);
 	if (w->origin == ORIGIN_VCPU)

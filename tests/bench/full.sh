@@ -159,17 +159,21 @@ for at in middle late; do
 done
 ask "show, cold, ms: hundred, by number" 300 1 show "$hundred+4K" --at "#$((stores / 2))"
 
-for page in hottest hundred median once never; do
-	eval "gpa=\$$page"
-	lines=$("$VMBLAME" history "$trace" "$gpa+4K" | wc -l)
-	if [ "$lines" -gt 1000000 ]; then
-		ask "history, cold, us a line: $page" - "$(calc "$lines / 1000")" history "$gpa+4K"
-		set -- $(spread <"$tmp/runs")
-		note "  history of $page: $lines lines, $2 ms (target: 300)"
-	else
-		ask "history, cold, ms: $page, $lines lines" 300 1 history "$gpa+4K"
-	fi
-done
+# histories [SUFFIX OF THE ROWS]
+histories() {
+	for page in hottest hundred median once never; do
+		eval "gpa=\$$page"
+		lines=$("$VMBLAME" history "$trace" "$gpa+4K" | wc -l)
+		if [ "$lines" -gt 1000000 ]; then
+			ask "history$1, cold, us a line: $page" - "$(calc "$lines / 1000")" history "$gpa+4K"
+			note "  history$1 of $page: $lines lines," \
+				"$(spread <"$tmp/runs" | cut -d' ' -f2) ms (target: 300)"
+		else
+			ask "history$1, cold, ms: $page, $lines lines" 300 1 history "$gpa+4K"
+		fi
+	done
+}
+histories ""
 
 ask "find, cold, s: u64 of text" 30 1000 find "u64:$number"
 ask "find, cold, s: u64 that is a pointer" 30 1000 find -n 1000000000 "u64:$pointer"
@@ -177,6 +181,17 @@ ask "find, cold, s: the initrd's blocks" 30 1000 find --file "$initrd"
 for question in who show history find; do
 	row "$question, MiB resident, at most" 300 <"$tmp/rss.$question"
 done
+
+# The same of the stores by pages.
+timeout --foreground -k 5 $LIMIT /usr/bin/time -o "$tmp/time" -f '%e %M' "$VMBLAME" index -q "$trace"
+read -r seconds kib <"$tmp/time"
+echo "$seconds" | row "index: seconds" -
+calc "$kib / 1024" | row "index, MiB resident" 300
+calc "$(stat -c %s "$trace.pages") / $bytes" | row "index: its size / the trace's" -
+histories " by pages"
+ask "who by pages, cold, ms: median page" 100 1 who "$median_byte"
+ask "show by pages, cold, ms: hundred, middle" 300 1 show "$hundred+4K" --at "${middle_ns}ns"
+rm "$trace.pages"
 
 # Beside the question for the cold byte: a text log of the same boot, and grep.
 if [ "$TEXT" != 0 ]; then

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * run_cold [-e STATUS] FILE COMMAND...: drops FILE from the page cache, runs COMMAND in a fresh
+ * run_cold [-e STATUS] FILE COMMAND...: drops FILE, and FILE.pages where it is there, from the page
+ * cache, runs COMMAND in a fresh
  * process with its output thrown away, and prints "WALL_MS MAXRSS_KIB". -e: a second exit status,
  * besides 0, that counts as an answer. Exits 1 when nothing was measured.
  */
@@ -54,6 +55,22 @@ static long pages_cached(int fd)
 	return n;
 }
 
+/* 0, or 1 after a message. */
+static int file_drop(const char *path)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return fail(path);
+	fsync(fd); /* what is dirty is not dropped */
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	const long cached = pages_cached(fd);
+	close(fd);
+	if (cached)
+		fprintf(stderr, "run_cold: %s stays in the page cache\n", path);
+	return cached != 0;
+}
+
 int main(int argc, char **argv)
 {
 	int opt, also = 0, status = 0;
@@ -65,16 +82,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: run_cold [-e STATUS] FILE COMMAND...\n");
 		return 2;
 	}
-	const int fd = open(argv[optind], O_RDONLY | O_CLOEXEC);
+	char pages[4096];
 
-	if (fd < 0)
-		return fail(argv[optind]);
-	fsync(fd); /* what is dirty is not dropped */
-	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	if (pages_cached(fd) != 0) {
-		fprintf(stderr, "run_cold: %s stays in the page cache\n", argv[optind]);
+	snprintf(pages, sizeof(pages), "%s.pages", argv[optind]);
+	if (file_drop(argv[optind]) || (!access(pages, F_OK) && file_drop(pages)))
 		return 1;
-	}
 	const double start_ms = now_ms();
 	const pid_t pid = fork();
 

@@ -21,13 +21,14 @@ struct codec {
 };
 
 /* All that decoding gives, once. */
-static void on_decoded(void *arg, const struct stores *s, const struct event *ev)
+static int on_decoded(void *arg, const struct event *ev, u64 seq, const struct stores *s)
 {
 	struct codec *c = arg;
 
-	(void)ev;
+	(void)ev, (void)seq;
 	c->stores += s->n;
 	c->sum += s->v[s->n - 1].gpa;
+	return 0;
 }
 
 static void encode(struct codec *c)
@@ -40,14 +41,15 @@ static void encode(struct codec *c)
 		die("encode", strerror(-err));
 }
 
-static void on_stores(void *arg, const struct stores *s, const struct event *ev)
+static int on_stores(void *arg, const struct event *ev, u64 seq, const struct stores *s)
 {
 	struct codec *c = arg;
 
-	(void)ev;
+	(void)ev, (void)seq;
 	again_add(c->again, s, 0);
 	if (again_count(c->again) >= WINDOW)
 		encode(c);
+	return 0;
 }
 
 int main(int argc, char **argv)

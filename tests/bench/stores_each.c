@@ -35,22 +35,10 @@ struct reader *each_open(const char *path)
 void each_run(struct reader *r, unsigned streams, each_fn *fn, void *arg)
 {
 	const struct cursor_spec spec = {.streams = streams, .bulk = true};
-	enum cursor_status status;
-	const struct event *ev;
-	struct cursor *c;
-	u64 seq;
+	char err[512];
 
-	if (cursor_open(&c, r, &spec))
-		die("trace", "out of memory");
-	while ((status = cursor_next(c, &ev, &seq)) != CURSOR_END) {
-		if (status == CURSOR_STORES)
-			fn(arg, cursor_stores(c), NULL);
-		else if (status == CURSOR_MORE)
-			fn(arg, NULL, ev);
-		else
-			die("trace", cursor_message(c));
-	}
-	cursor_close(c);
+	if (reader_each(r, &spec, fn, arg, NULL, err, sizeof(err)))
+		die("trace", err);
 }
 
 u64 each_index_bytes(const char *path)

@@ -9,11 +9,8 @@
 #include "formats/reader.h"
 #include "formats/stores.h"
 
-/* One of the two is NULL. */
-typedef void each_fn(void *arg, const struct stores *s, const struct event *ev);
-
 struct reader *each_open(const char *path);
-/* streams: as in struct cursor_spec. */
+/* As reader_each(), stores in bulk; streams as in struct cursor_spec. */
 void each_run(struct reader *r, unsigned streams, each_fn *fn, void *arg);
 /* The bytes of the file from the first index chunk on. */
 u64 each_index_bytes(const char *path);

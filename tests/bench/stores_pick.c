@@ -36,10 +36,11 @@ static bool is_number(u64 v)
 	return true;
 }
 
-static void on_page(void *arg, const struct stores *s, const struct event *ev)
+static int on_page(void *arg, const struct event *ev, u64 seq, const struct stores *s)
 {
 	struct pick *p = arg;
 
+	(void)seq;
 	if (ev && (ev->kind == EVENT_content || ev->kind == EVENT_unseen)) {
 		const u64 gpa = ev->kind == EVENT_content ? ((const struct event_content *)ev)->gpa
 							  : ((const struct event_unseen *)ev)->gpa;
@@ -66,13 +67,14 @@ static void on_page(void *arg, const struct stores *s, const struct event *ev)
 				p->pointer = v->value;
 		}
 	}
+	return 0;
 }
 
-static void on_byte(void *arg, const struct stores *s, const struct event *ev)
+static int on_byte(void *arg, const struct event *ev, u64 seq, const struct stores *s)
 {
 	struct pick *p = arg;
 
-	(void)ev;
+	(void)ev, (void)seq;
 	for (u32 i = 0; i < s->n; i++) {
 		const struct store *v = &s->v[i];
 
@@ -86,6 +88,7 @@ static void on_byte(void *arg, const struct stores *s, const struct event *ev)
 			p->gva[(v->gpa & 0xfff) + k] = v->gva;
 		}
 	}
+	return 0;
 }
 
 static const u32 *counts;

@@ -47,16 +47,18 @@ static void event_copy(struct scale *sc, const struct event *ev)
 		die("write", strerror(-err));
 }
 
-static void on_each(void *arg, const struct stores *s, const struct event *ev)
+static int on_each(void *arg, const struct event *ev, u64 seq, const struct stores *s)
 {
 	struct scale *sc = arg;
 
+	(void)seq;
 	if (s) {
 		again_add(sc->again, s, sc->later_ns);
 		stores_flush(sc);
 	} else {
 		event_copy(sc, ev);
 	}
+	return 0;
 }
 
 static int meta_copy(void *arg, const char *key, const char *value)

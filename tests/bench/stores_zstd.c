@@ -39,11 +39,11 @@ static void compress(struct sample *p)
 	p->n = 0;
 }
 
-static void on_stores(void *arg, const struct stores *s, const struct event *ev)
+static int on_stores(void *arg, const struct event *ev, u64 seq, const struct stores *s)
 {
 	struct sample *p = arg;
 
-	(void)ev;
+	(void)ev, (void)seq;
 	for (u32 i = 0; i < s->n; i++, p->all++) {
 		const struct store *v = &s->v[i];
 
@@ -57,6 +57,7 @@ static void on_stores(void *arg, const struct stores *s, const struct event *ev)
 		if (p->n == WINDOW)
 			compress(p);
 	}
+	return 0;
 }
 
 int main(int argc, char **argv)

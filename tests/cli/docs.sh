@@ -57,7 +57,7 @@ gives() {
 	[ "$got" = "$given" ] || { echo "'$got', not '$given'"; return 1; }
 }
 check "a command" gives "history" vmblame hi
-check "two commands" gives "info" vmblame in
+check "two commands" gives "info index" vmblame in
 check "help for a command" gives "export" vmblame help ex
 check "an option" gives "--before" vmblame who --be
 check "options with a common start" gives "--force --from" vmblame record --f

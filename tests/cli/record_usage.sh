@@ -53,6 +53,9 @@ usage "--without a probe that is not there" "--without nonsense" --without nonse
 # An explicit mode fails rather than degrade.
 refuses "--mode pages: 125, and why" 125 "--mode pages" "$VMBLAME" record --mode pages -- true
 usage "--mode full with --watch" "no --watch" --mode full --watch 0x1000+8 -- true
+usage "--mode full with --only that is no range" "--only 9..3" --mode full --only 9..3 -- true
+usage "--only without --mode full" "--only needs --mode full" --only 0x1000+8 -- true
+usage "--lossy without --mode full" "--lossy needs --mode full" --lossy -- true
 check "nothing was touched by those" untouched
 refuses "full: a VMM without plugins: 125, and why" 125 "did not load the plugin" \
 	"$VMBLAME" record --mode full -o "$tmp/full.vmb" -q -- true

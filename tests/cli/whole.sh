@@ -248,5 +248,42 @@ closed_out() { "$@" >&- 2>"$tmp/err"; [ $? = 1 ] && one_line; }
 W=$T
 check "standard output on a full disk" whole full_out
 check "standard output closed" whole closed_out
+# By pages: the same answers, and what does not fit is said.
+answers() {
+	for range in 0x2000+4K 0x2020+4 0x1006+5 0x2ff0..0x3010 0x8000+8K 0x7000+1; do
+		for question in who history show; do
+			"$VMBLAME" $question "$T" $range || [ $? = 3 ] || return 1
+			"$VMBLAME" $question --json "$T" $range || [ $? = 3 ] || return 1
+		done
+	done >"$tmp/answers.$1" 2>&1
+	"$VMBLAME" show "$T" 0x2000+4K --at middle >>"$tmp/answers.$1" 2>&1
+}
+same_answers() { answers by_page && diff "$tmp/answers.plain" "$tmp/answers.by_page"; }
+answers plain
+indexed() {
+	run 0 "$VMBLAME" index "$T" && one_line && [ ! -s "$tmp/out" ] &&
+		grep -q "whole.vmb.pages: [0-9]* stores by pages" "$tmp/err" &&
+		[ "$(stat -c %a "$T.pages")" = 600 ] && [ "$(ls "$T".*)" = "$T.pages" ]
+}
+check "index" indexed
+again() { run 0 "$VMBLAME" index "$T" && one_line && grep -q "there already" "$tmp/err"; }
+check "index: again" again
+check "index --force -q" quiet_run 0 "$VMBLAME" index --force -q "$T"
+check "index: the same answers" same_answers
+check "index: the other file is no trace" \
+	refused 1 "no trace, but the stores of one by pages" "$VMBLAME" who "$T.pages" 0x2000+8
+stale() {
+	printf X | dd of="$T.pages" bs=1 seek=3 conv=notrunc status=none
+	run "$1" "$VMBLAME" who "$T" 0x2020+4 && grep -q "whole.vmb.pages: it cannot be read" "$tmp/err" &&
+		"$VMBLAME" index -q "$T" 2>/dev/null && same_answers
+}
+check "index: one that is damaged is said, and made again" stale 0
+rm "$T.pages"
+mkdir "$tmp/sealed" && cp "$T" "$tmp/sealed/" && mkdir "$tmp/sealed/whole.vmb.pages"
+check "index: where it cannot be" refused 1 "sealed/whole.vmb.pages: Is a directory" \
+	"$VMBLAME" index --force "$tmp/sealed/whole.vmb"
+check "index: nothing is left behind" \
+	[ "$(ls "$tmp/sealed" | tr '\n' ' ')" = "whole.vmb whole.vmb.pages " ]
+check "index: no stores" refused 1 "there are no stores in it" "$VMBLAME" index tests/golden/tiny.vmb
 check "reading changes nothing" cmp "$T" "$tmp/before.vmb"
 finish

@@ -131,6 +131,23 @@ def read_header(data):
     need(incompat & ~KNOWN_FEATURES == 0, "offset 0: has features that this program does not know")
 
 
+def page_numbers(data):
+    return {page for start, end in page_runs(data) for page in range(start, end)}
+
+
+def same_header(head, pages, rows, sets):
+    """Whether an index chunk's header tells of its rows what they have in common."""
+    need(not head.seq_max or (
+        all(row.stream == head.stream and row.type in (EVENTS, STORES) for row in rows) and
+        [head.seq_min, head.seq_max] == [rows[0].seq_min, rows[-1].seq_max] and
+        head.t_min == min(row.t_min for row in rows) and
+        head.t_max == max(row.t_max for row in rows) and
+        head.lost == sum(row.lost for row in rows) & (1 << 64) - 1 and
+        page_numbers(pages) == set().union(*map(page_numbers, sets)) and
+        head.words_sum == xxhash.xxh64_intdigest(b"", xxhash.xxh64_intdigest(pages)) & 0xffffffff),
+         "an index chunk's header is not as its rows")
+
+
 def read_index(data):
     """The chunks in file order as rows of the index; None when there is no good trailer."""
     if len(data) < 72 + 40 or data[-40:-32] != TRAILER_MAGIC:
@@ -141,18 +158,24 @@ def read_index(data):
     index_off, chunks, expected = off, [], 72
     try:
         while off != len(data) - 40:
-            head, _, blocks = chunk_body(data, off)
+            head, union, blocks = chunk_body(data, off)
             need(head.type == INDEX, "this chunk is not of the index")
-            block, off = Bytes(blocks[0]), off + head.size
+            block, off, rows, sets = Bytes(blocks[0]), off + head.size, [], []
             for _ in range(head.events):
                 row = Row(*ROW.unpack(block.take(ROW.size)))
                 pages, there = block.take(row.pages_bytes), chunk_at(data, row.off)
-                need(row.off == expected, "chunks do not follow one another")
+                need(not rows or row.off > rows[-1].off, "rows are in disorder")
+                rows.append(row)
+                sets.append(pages)
                 same = not there or row == Row(*(getattr(there, name) for name in Row._fields))
                 need(same and data[row.off + 96:][:row.pages_bytes] == pages, "a row is wrong")
-                expected = row.off + row.size
-                chunks.append(row)
             need(block.left() == 0, "bytes after the last row")
+            same_header(head, union, rows, sets)
+            chunks += rows
+        chunks.sort(key=lambda row: row.off)
+        for row in chunks:
+            need(row.off == expected, "chunks do not follow one another")
+            expected = row.off + row.size
         need(len(chunks) == nchunks and expected == index_off, "rows are missing")
     except Damage as error:
         raise Damage(f"offset {off}: the index is damaged: {error}") from None

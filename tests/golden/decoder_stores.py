@@ -6,7 +6,7 @@ from decoder_chunks import Bytes, chunk_body, need, page_runs
 from decoder_events import M64, Event, unzigzag
 
 WORDS, SITES, ASIDE, CODES, KNOWN, STEP, SIDE, PLAIN, NEAR8, NEAR16 = 0, 1, 2, 3, 4, 5, 6, 7, 11, 12
-TIME, THREAD, MAP, NUMBERS = range(4)
+TIME, THREAD, MAP, NUMBERS, RACED = range(5)
 BOOT_UNKNOWN = 0xffffffff
 
 
@@ -36,8 +36,8 @@ def read_aside(block, head):
         at += block.varint()
         kind = block.varint()
         need(at <= head.events, "a remark behind the last store")
-        need(kind <= NUMBERS, "a remark of an unknown kind")
-        says = [block.varint() for _ in range(2 if kind in (THREAD, MAP) else 1)]
+        need(kind <= RACED, "a remark of an unknown kind")
+        says = [block.varint() for _ in range({THREAD: 2, MAP: 2, RACED: 0}.get(kind, 1))]
         remarks.setdefault(at, []).append((kind, says))
     return remarks
 
@@ -133,7 +133,7 @@ def chunk_stores(data, off, kind):
                 need(says[0] >> 1 < 4096, "a map of no place")
                 delta, _ = maps.get(says[0] >> 1, (0, 0))
                 maps[says[0] >> 1] = delta + unzigzag(says[1]), says[0] & 1
-            else:
+            elif what == NUMBERS:
                 seq += says[0]
         need(t_ns <= M64 and seq <= M64, "a time or a sequence number is too large")
         need(tid < 1 << 32 and vcpu < 1 << 16, "a thread's number is too large")
@@ -149,7 +149,7 @@ def chunk_stores(data, off, kind):
         delta, smm = maps[place]
         events.append(Event(seq, kind, t_ns, BOOT_UNKNOWN, tid, 0, vcpu, {
             "gpa": gva + 4096 * delta & M64, "gva": gva, "pc": site.pc, "smm": smm,
-            "part": site.part, "len": site.size, "bytes": struct.pack("<Q", value)[:site.size]}))
+            "raced": int((RACED, []) in remarks.get(i, ())), "part": site.part, "len": site.size, "bytes": struct.pack("<Q", value)[:site.size]}))
         seq += 1
     need(events[-1].seq == head.seq_max, "the last sequence number is wrong")
     need(next(model.fresh, None) is None, "a site that stores nothing")

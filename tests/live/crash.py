@@ -12,7 +12,7 @@ import threading
 import time
 
 from live import (OK, SLOW, Tap, expect, info, ledger, qemu, ranges, record_args, run, sized, truth,
-                  VMBLAME, watch, who)
+                  unwritable, VMBLAME, watch, who)
 
 tap = Tap()
 KILLS = int(os.environ.get("KILLS", sized("25", "4")))
@@ -122,40 +122,6 @@ def vmm_killed():
     expect(got == want[:len(got)], "what was kept is not how the guest began")
 
 
-def refused(name, trace, prepare=None, status=125):
-    """The file cannot be written: one line of ours says so, the guest finishes."""
-    args = record_args(trace, "-q", *watch("stores")) + qemu(GUEST)
-    done = run((prepare or []) + args)
-    ours = [line for line in done.err.splitlines() if line.startswith("vmblame: ")]
-    expect(": ok" in done.out, f"the guest: {done.out!r} {done.err!r}")
-    expect(done.status == status, f"status {done.status}: {done.err}")
-    expect(len(ours) == 1, f"not one clear line: {done.err}")
-
-
-def disk_full():
-    """A file system of its own, in a mount namespace that goes with it."""
-    place = tap.path("full")
-    os.mkdir(place)
-    refused("full", os.path.join(place, "t.vmb"),
-            ["unshare", "-m", "sh", "-c",
-             f'mount -t tmpfs -o size=16k none {place} && exec "$@"', "sh"])
-
-
-def closed_output():
-    """A pipe whose reader goes away after the first bytes."""
-    pipe = tap.path("pipe")
-    os.mkfifo(pipe)
-
-    def read_some():
-        with open(pipe, "rb") as reader:
-            reader.read(16)
-
-    thread = threading.Thread(target=read_some)
-    thread.start()
-    refused("closed", pipe)
-    thread.join()
-
-
 def stopped():
     """A recorder that stands still (SIGSTOP) lets the guest go; it can tell so afterwards."""
     trace, serial, pid = tap.path("trace"), tap.path("serial"), tap.path("pid")
@@ -188,7 +154,6 @@ def stopped():
 tap.attempt(f"{KILLS} times the recorder is killed: the guest finishes, the trace opens",
             kill_recorders)
 tap.attempt("QEMU is killed: the trace is whole up to there", vmm_killed)
-tap.attempt("a full disk: one error, the guest finishes", disk_full)
-tap.attempt("an output that is closed: one error, the guest finishes", closed_output)
+unwritable(tap, lambda trace: record_args(trace, "-q", *watch("stores")) + qemu(GUEST), "16k")
 tap.attempt("a recorder that stands still: the watch comes off, the guest finishes", stopped)
 tap.end()

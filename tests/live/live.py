@@ -116,6 +116,63 @@ def qemu(guest, *more, serial="stdio", exit_device=True, accel="kvm", image=None
     return args + list(more)
 
 
+def unwritable(tap, command, size):
+    """Traces that cannot be written, on a disk of this size and to a pipe that is closed: one line of
+    ours says so, the guest finishes. command(trace) is what records a guest that says ": ok"."""
+
+    def refused(trace, before=()):
+        done = run([*before, *command(trace)])
+        ours = [line for line in done.err.splitlines() if line.startswith("vmblame: ")]
+        expect(": ok" in done.out, f"the guest: {done.out!r} {done.err!r}")
+        expect(done.status == 125, f"status {done.status}: {done.err}")
+        expect(len(ours) == 1, f"not one clear line: {done.err}")
+
+    def disk_full():
+        """A file system of its own, in a mount namespace that goes with it."""
+        place = tap.path("small")
+        os.mkdir(place)
+        refused(os.path.join(place, "t.vmb"),
+                ["unshare", "-m" if os.geteuid() == 0 else "-rm", "sh", "-c",
+                 f'mount -t tmpfs -o size={size} none {place} && exec "$@"', "sh"])
+
+    def closed_output():
+        """The reader goes away after the first bytes."""
+        pipe = tap.path("pipe")
+        os.mkfifo(pipe)
+
+        def read_some():
+            with open(pipe, "rb") as reader:
+                reader.read(16)
+
+        thread = threading.Thread(target=read_some)
+        thread.start()
+        refused(pipe)
+        thread.join()
+
+    tap.attempt("a full disk: one error, the guest finishes", disk_full)
+    tap.attempt("an output that is closed: one error, the guest finishes", closed_output)
+
+
+# tests/guests/smp_layout.h
+SMP_OPS = ("inc", "xadd", "cmpxchg", "cmpxchg8b", "cmpxchg16b", "ipi", "spin", "spin_free")
+
+
+def smp_image(path, ops, count, vcpus, rounds=20, parked=0):
+    """The smp guest with these settings in its boot sector."""
+    with open(f"{GUESTS}/smp.img", "rb") as original:
+        data = bytearray(original.read())
+    mask = sum(1 << SMP_OPS.index(op) for op in ops)
+    data[0x1f0:0x1fc] = struct.pack("<IHBBBxxx", count, rounds, vcpus, parked, mask)
+    with open(path, "wb") as changed:
+        changed.write(data)
+    return path
+
+
+def smp_command(path, vcpus, *more, **how):
+    return [a if not a.startswith("if=none") else f"if=none,id=d,format=raw,readonly=on,file={path}"
+            for a in qemu("smp", "-smp", str(vcpus), *more, **how)]
+
+
 def ranges(guest):
     """What NAME.addr says: {name: "GPA+BYTES"}"""
     found = {}
@@ -358,6 +415,14 @@ class Full:
         expect(self.process.wait(60 * SLOW) == 0, self.err.text())
         self.err.thread.join()
         self.console.thread.join()
+
+    def end_linux(self):
+        """Of a guest of tests/guests/linux: it found all well, and nothing of it was lost."""
+        self.end()
+        for text in ("@sum", "@end"):
+            expect(text in self.console.text(), self.console.text()[-2000:])
+        expect("@damage" not in self.console.text(), "its memory is damaged")
+        expect("lost 0" in self.err.text(), self.err.text())
 
     def memory(self, name):
         with open(self.saved[name], "rb") as saved:

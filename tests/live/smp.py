@@ -10,11 +10,10 @@ import socket
 import struct
 import subprocess
 
-from live import (GUESTS, NESTED, OK, Gdb, Qmp, SLOW, Tap, VMBLAME, back_end, expect, info, qemu,
-                  ranges, record_args, run, sized)
+from live import (NESTED, OK, SMP_OPS, Gdb, Qmp, SLOW, Tap, VMBLAME, back_end, expect, info,
+                  ranges, record_args, run, sized, smp_command, smp_image)
 
-# tests/guests/smp_layout.h
-OPS = ("inc", "xadd", "cmpxchg", "cmpxchg8b", "cmpxchg16b", "ipi", "spin", "spin_free")
+OPS = SMP_OPS
 COUNTERS = OPS[:5]
 WORD, FLAG = ranges("smp")["word"], ranges("smp")["flag"]
 WORD_GPA = int(WORD.split("+")[0], 0)
@@ -27,20 +26,11 @@ ALL = [op for op in OPS if op != "cmpxchg16b" or not PVM]
 
 
 def image(name, ops, count, vcpus, rounds=20, parked=0):
-    """The guest with these settings in its boot sector."""
-    with open(f"{GUESTS}/smp.img", "rb") as original:
-        data = bytearray(original.read())
-    mask = sum(1 << OPS.index(op) for op in ops)
-    data[0x1f0:0x1fc] = struct.pack("<IHBBBxxx", count, rounds, vcpus, parked, mask)
-    path = tap.path(name + ".img")
-    with open(path, "wb") as changed:
-        changed.write(data)
-    return path
+    return smp_image(tap.path(name + ".img"), ops, count, vcpus, rounds, parked)
 
 
 def command(path, vcpus, *more, reboots=False):
-    args = [a if not a.startswith("if=none") else f"if=none,id=d,format=raw,readonly=on,file={path}"
-            for a in qemu("smp", "-smp", str(vcpus), *more)]
+    args = smp_command(path, vcpus, *more)
     return [a for a in args if not reboots or a != "-no-reboot"]
 
 

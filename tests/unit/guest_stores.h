@@ -23,6 +23,7 @@ struct guest_burst {
 	unsigned lane;
 	u32 tid, n, nmaps, nsites;
 	u16 vcpu;
+	bool raced; /* the first of them */
 	u64 t_ns;
 	struct guest_map maps[GUEST_BURST];
 	u32 ids[GUEST_SITES]; /* sites that are new, or have new facts */
@@ -193,6 +194,8 @@ static inline void guest_next(struct guest *g, struct guest_burst *b)
 	b->tid = 4000 + (u32)thread;
 	b->vcpu = (u16)thread;
 	guest_run(g, b);
+	b->raced = b->raw[0].value % 5 == 3;
+	b->ev[0].raced = b->raced;
 }
 
 /* Tells of what holds for the burst. */
@@ -206,6 +209,8 @@ static inline int guest_tell(const struct guest_burst *b, struct stores_encoder 
 		err = stores_map(e, b->lane, b->maps[i].gva, b->maps[i].gpa, b->maps[i].smm);
 	stores_time(e, b->t_ns);
 	stores_thread(e, b->tid, b->vcpu);
+	if (b->raced)
+		stores_raced(e);
 	return err;
 }
 

@@ -147,7 +147,7 @@ static void test_file_head(void **state)
 	h.incompat = INCOMPAT_STORES;
 	file_head_seal(&h);
 	assert_int_equal(file_head_check(&h, &why), 0);
-	h.incompat = INCOMPAT_STORES | 2;
+	h.incompat = INCOMPAT_STORES | 4;
 	file_head_seal(&h);
 	assert_int_equal(file_head_check(&h, &why), -EPROTONOSUPPORT);
 	h.incompat = 0;

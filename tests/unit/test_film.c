@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "chunks.h"
+
 #define ALL .end = UINT64_MAX
 
 static struct film *play(struct scribe *s, const struct film_spec *spec)
@@ -352,19 +354,16 @@ static void many_pages(void **state)
 static void a_damaged_chunk_is_an_error(void **state)
 {
 	struct flipbook *b = flip_make(5, 300, true);
-	const struct trace_info *info = reader_info(b->s.reader);
 	const struct film_spec spec = {ALL, .limit = MOMENT_END};
 	struct film *f = NULL;
 	char err[256] = "";
+	struct chunk_info c;
 	u8 byte;
 
 	(void)state;
-	for (size_t i = 0; i < info->nchunks; i++) {
-		const struct chunk_info *c = &info->chunks[i];
-		const off_t at = (off_t)(c->off + c->size - 9);
+	for (size_t i = 0; !reader_chunk_info(b->s.reader, STREAM_STORES, i, &c); i++) {
+		const off_t at = (off_t)(c.off + c.size - 9);
 
-		if (c->stream != STREAM_STORES)
-			continue;
 		assert_int_equal(pread(b->s.fd, &byte, 1, at), 1);
 		byte ^= 0x10;
 		assert_int_equal(pwrite(b->s.fd, &byte, 1, at), 1);
@@ -379,12 +378,14 @@ static void a_damaged_chunk_is_an_error(void **state)
 static void a_cut_file_is_played_as_far_as_it_goes(void **state)
 {
 	struct flipbook *b = flip_make(6, 300, true);
-	const struct trace_info *info = reader_info(b->s.reader);
-	const u64 cut = info->chunks[info->nchunks / 2].off;
+	size_t n;
+	struct chunk_info *chunks = chunks_of(b->s.reader, &n);
+	const u64 cut = chunks[n / 2].off;
 	const struct film_spec spec = {ALL, .limit = MOMENT_END};
 	char path[64], err[256] = "";
 
 	(void)state;
+	free(chunks);
 	state_free(b->s.state);
 	reader_close(b->s.reader);
 	b->s.state = NULL;

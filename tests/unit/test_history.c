@@ -3,6 +3,7 @@
 #include "scribe.h"
 
 #include "replay/history.h"
+#include "tests/unit/random_event.h"
 
 struct text {
 	char buf[2048];
@@ -107,6 +108,101 @@ static void many_writes_pass_the_queue(void **state)
 	scribe_end(&s);
 }
 
+struct lines {
+	struct line {
+		u64 seq, gpa, end;
+		u8 bytes[16], old[16];
+		bool known, known_old;
+	} v[1024];
+	size_t n, olds;
+};
+
+static int line_take(void *arg, const struct history_item *item)
+{
+	struct lines *all = arg;
+	struct line *l = &all->v[all->n];
+
+	if (item->event)
+		return 0;
+	assert_true(all->n < 1024);
+	*l = (struct line){.seq = item->write->at.seq, .gpa = item->gpa, .end = item->end};
+	l->known = item->bytes;
+	l->known_old = item->old;
+	if (l->known)
+		memcpy(l->bytes, item->bytes, item->end - item->gpa);
+	if (l->known_old)
+		memcpy(l->old, item->old, item->end - item->gpa);
+	all->olds += l->known_old;
+	all->n++;
+	return 0;
+}
+
+static void lines_of(struct scribe *s, struct moment from, struct lines *all)
+{
+	const struct history h = {0x1000, 0x1010, from, MOMENT_END};
+	char err[256] = "";
+
+	all->n = all->olds = 0;
+	if (history_run(s->reader, s->state, &h, line_take, all, err, sizeof(err)))
+		fail_msg("%s", err);
+}
+
+/* Begun later, it is the end of what it is from the beginning, what was there before included. */
+static void from_later_on_it_is_the_same(void **state)
+{
+	static struct lines all, late;
+	static u64 times[400];
+	u64 seed = 2463534242, compared = 0;
+	struct scribe s;
+
+	(void)state;
+	scribe_begin(&s);
+	scribe_watch(&s, 0x1000, 0x1000);
+	scribe_content(&s, CONTENT_WHY_START, 0, 0x1000, "................");
+	for (unsigned i = 0; i < 400; i++) {
+		const u64 gpa = 0x1000 + random_next(&seed) % 15, what = random_next(&seed) % 100;
+		const char bytes[] = {(char)('a' + random_next(&seed) % 26), (char)('A' + i % 26),
+				      0};
+
+		s.t_ns += random_next(&seed) % 3 ? 1000 : random_next(&seed) % 30000000;
+		times[i] = s.t_ns;
+		if (what < 70) {
+			scribe_store(&s, gpa, bytes, MMIO_DONE_EXITED);
+		} else if (what < 95) {
+			scribe_transfer(&s, i + 1, 0, gpa, 2);
+			if (what < 92)
+				scribe_content(&s, CONTENT_WHY_DEVICE, i + 1, gpa, bytes);
+		} else if (what < 97) {
+			scribe_loss(&s, 3, s.t_ns - 500, s.t_ns, 0x1004, 0x1006, 1 << ORIGIN_VCPU);
+		} else {
+			scribe_cover(&s, ORIGIN_VCPU, false, WHY_STALLED, 0x1008, 8);
+			scribe_cover(&s, ORIGIN_VCPU, true, WHY_NONE, 0x1008, 8);
+		}
+	}
+	scribe_read(&s);
+	lines_of(&s, MOMENT_START, &all);
+	assert_in_range(all.olds, 100, all.n - 10);
+	for (unsigned i = 0; i < 400; i += 7) {
+		lines_of(&s, (struct moment){times[i], 0}, &late);
+		assert_true(late.n && late.n <= all.n);
+		for (size_t k = 0; k < late.n; k++) {
+			const struct line *x = &all.v[all.n - late.n + k], *y = &late.v[k];
+
+			assert_int_equal(x->seq, y->seq);
+			assert_int_equal(x->known, y->known);
+			assert_memory_equal(x->bytes, y->bytes, sizeof(x->bytes));
+			if (x->known_old != y->known_old)
+				fail_msg("from %u: #%llu: %s is known of what was there", i,
+					 (unsigned long long)x->seq,
+					 x->known_old ? "less" : "more");
+			assert_memory_equal(x->old, y->old, sizeof(x->old));
+			compared += x->known_old;
+		}
+	}
+	assert_true(compared > 1000);
+	scribe_end(&s);
+}
+
 static void a_huge_range_is_no_problem(void **state)
 {
 	struct scribe s;
@@ -127,6 +223,7 @@ int main(void)
 		cmocka_unit_test(writes_in_order_with_what_they_replaced),
 		cmocka_unit_test(doubt_ends_what_is_known),
 		cmocka_unit_test(many_writes_pass_the_queue),
+		cmocka_unit_test(from_later_on_it_is_the_same),
 		cmocka_unit_test(a_huge_range_is_no_problem),
 	};
 

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "chunks.h"
+
 static void devices_have_names(void **state)
 {
 	struct event_vq_device device = {.dev = 3, .device_id = VIRTIO_ID_BLK};
@@ -107,10 +109,12 @@ static void an_event_has_its_moment(void **state)
 /* Cuts the file behind its chunk of index n - 1. */
 static void cut_after(struct scribe *s, size_t n)
 {
-	const struct chunk_info *chunk = &reader_info(s->reader)->chunks[n - 1];
-	const off_t size = (off_t)(chunk->off + chunk->size);
+	size_t all;
+	struct chunk_info *chunks = chunks_of(s->reader, &all);
+	const off_t size = (off_t)(chunks[n - 1].off + chunks[n - 1].size);
 	char path[64], err[256];
 
+	free(chunks);
 	state_free(s->state);
 	reader_close(s->reader);
 	s->state = NULL;
@@ -139,13 +143,13 @@ static void a_cut_file_answers_as_of_its_first_gap(void **state)
 	scribe_read(&s);
 	assert_true(moment_is_end(s.state->end));
 
-	const struct trace_info *info = reader_info(s.reader);
-	size_t n = 0;
-	while (n < info->nchunks &&
-	       !(info->chunks[n].stream == STREAM_STATE && info->chunks[n].seq_max == gap))
+	size_t n = 0, all;
+	struct chunk_info *chunks = chunks_of(s.reader, &all);
+	while (n < all && !(chunks[n].stream == STREAM_STATE && chunks[n].seq_max == gap))
 		n++;
-	assert_true(n > 0 && n < info->nchunks);
-	assert_true(info->chunks[n - 1].seq_max > gap);
+	assert_true(n > 0 && n < all);
+	assert_true(chunks[n - 1].seq_max > gap);
+	free(chunks);
 	cut_after(&s, n);
 	assert_false(moment_is_end(s.state->end));
 	assert_int_equal(s.state->end.seq, gap);

@@ -77,7 +77,7 @@ static const struct {
 	{"a second one behind the end", STORES_ASIDE, TEXT("\0\2\2\0\4\0\5"), ASIDE_BAD},
 	{"a remark's place is cut", STORES_ASIDE, TEXT("\x80"), ASIDE_BAD},
 	{"a map of place 4096", STORES_ASIDE, TEXT("\0\2\x80\x40\0"), MAP_BAD},
-	{"a remark of kind 4", STORES_ASIDE, TEXT("\0\4\0"), ASIDE_KIND},
+	{"a remark of kind 5", STORES_ASIDE, TEXT("\0\5\0"), ASIDE_KIND},
 	{"a remark without a kind", STORES_ASIDE, TEXT("\0"), ASIDE_CUT},
 	{"a time that is missing", STORES_ASIDE, TEXT("\0\0"), ASIDE_CUT},
 	{"a time that is cut", STORES_ASIDE, TEXT("\0\0\x80"), ASIDE_CUT},

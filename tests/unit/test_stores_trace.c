@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "formats/by_page.h"
+#include "formats/chunk.h"
 #include "formats/reader.h"
 #include "formats/writer.h"
 #include "tests/unit/guest_stores.h"
@@ -71,8 +73,8 @@ static struct reader *trace_open(void)
 	return r;
 }
 
-/* Bursts of stores with other events between them, in chunks of all lengths. */
-static void trace_write(u64 seed, size_t n)
+/* Bursts of stores with other events between them, in chunks of all lengths, or of the least. */
+static void trace_write(u64 seed, size_t n, bool small)
 {
 	static struct guest g;
 	static struct guest_burst b;
@@ -92,7 +94,7 @@ static void trace_write(u64 seed, size_t n)
 		stores += b.n;
 		for (u64 k = random_next(&seed) % 4; k; k--)
 			other_put(w, &seed, g.t_ns);
-		if (random_next(&seed) % 50 == 0)
+		if (small || random_next(&seed) % 50 == 0)
 			assert_int_equal(writer_seal(w), 0);
 		assert_int_equal(writer_stats(w)->events, nevents);
 		assert_int_equal(writer_stats(w)->kinds[EVENT_store], stores);
@@ -136,7 +138,13 @@ static size_t check_cursor(struct reader *r, struct cursor_spec spec, bool backw
 		assert_true(event_equal(ev, &events[i].h));
 		given++;
 	}
-	assert_int_equal(cursor_next(c, &ev, &seq), CURSOR_END);
+	enum cursor_status end = cursor_next(c, &ev, &seq);
+	if (end == CURSOR_CORRUPT) { /* what belongs to no chunk is told last */
+		assert_true(reader_info(r)->damaged);
+		assert_non_null(strstr(cursor_message(c), "bytes that belong to no chunk"));
+		end = cursor_next(c, &ev, &seq);
+	}
+	assert_int_equal(end, CURSOR_END);
 	cursor_close(c);
 	return given;
 }
@@ -156,7 +164,7 @@ static void test_filters(void **state)
 	static const bool others[EVENT_MAX] = {[EVENT_mmio] = true, [EVENT_unseen] = true};
 
 	(void)state;
-	trace_write(2463534242, 20000);
+	trace_write(2463534242, 20000, false);
 	struct reader *r = trace_open();
 	const u64 middle = events[nevents / 2].h.t_ns, third = events[nevents / 3].h.t_ns;
 
@@ -183,7 +191,7 @@ static void test_page_filter(void **state)
 	size_t found = 0;
 
 	(void)state;
-	trace_write(88172645463325252ull, 5000);
+	trace_write(88172645463325252ull, 5000, false);
 	struct reader *r = trace_open();
 
 	for (unsigned i = 0; i < 200; i++) {
@@ -293,12 +301,295 @@ static void test_writer_splits(void **state)
 	assert_int_equal(writer_put_stores(w, 0, raw, n), 0);
 	assert_int_equal(writer_close(w), 0);
 	struct reader *r = trace_open();
+	struct chunk_info chunk;
 
 	assert_int_equal(reader_info(r)->nchunks, 2);
-	assert_int_equal(reader_info(r)->chunks[0].events, STORES_SITES);
+	assert_int_equal(reader_chunk_info(r, STREAM_STORES, 0, &chunk), 0);
+	assert_int_equal(chunk.events, STORES_SITES);
 	check_both_ways(r, (struct cursor_spec){0});
 	reader_close(r);
 	free(raw);
+}
+
+/* Whether the reader gives all of a large trace, by time and page, too. */
+static void check_large(void)
+{
+	struct reader *r = trace_open();
+	const u64 third = events[nevents / 3].h.t_ns, middle = events[nevents / 2].h.t_ns;
+	u64 gpa, end;
+
+	assert_int_equal(reader_info(r)->events, nevents);
+	assert_int_equal(check_both_ways(r, (struct cursor_spec){0}), nevents);
+	check_both_ways(r, (struct cursor_spec){.t_min = third, .t_max = middle});
+	for (unsigned i = 0; i < 20; i++)
+		if (event_range(&events[nevents / 20 * i].h, &gpa, &end) && gpa < end)
+			check_both_ways(r, (struct cursor_spec){.gpa = gpa, .gpa_end = gpa + 1});
+	reader_close(r);
+}
+
+static void byte_flip_of(const char *file, u64 off)
+{
+	const int fd = open(file, O_RDWR);
+	u8 byte;
+
+	assert_int_equal(pread(fd, &byte, 1, (off_t)off), 1);
+	byte ^= 0x20;
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)off), 1);
+	close(fd);
+}
+
+static void byte_flip(u64 off)
+{
+	byte_flip_of(path, off);
+}
+
+/* The headers of the index chunks. */
+static size_t index_heads_of(const char *file, struct chunk_head *heads, size_t max)
+{
+	const int fd = open(file, O_RDONLY);
+	struct trailer t;
+	size_t n = 0;
+	u64 off;
+
+	assert_int_equal(pread(fd, &t, sizeof(t), lseek(fd, 0, SEEK_END) - (off_t)sizeof(t)),
+			 sizeof(t));
+	for (off = t.index_off; off < t.file_bytes - sizeof(t); off += heads[n++].size) {
+		assert_true(n < max);
+		assert_int_equal(pread(fd, &heads[n], sizeof(*heads), (off_t)off), sizeof(*heads));
+	}
+	close(fd);
+	return n;
+}
+
+static size_t index_heads(struct chunk_head *heads, size_t max)
+{
+	return index_heads_of(path, heads, max);
+}
+
+/* What cannot be found is said before anything that is older, or by_page is not used. */
+static void check_lost(u64 gpa, u64 end)
+{
+	const struct cursor_spec spec = {
+		.streams = 1u << STREAM_STORES, .gpa = gpa, .gpa_end = end, .backward = true};
+	struct reader *r = trace_open();
+	const struct event *ev;
+	struct cursor *c;
+	u64 seq;
+
+	assert_int_equal(cursor_open(&c, r, &spec), 0);
+	assert_int_equal(cursor_next(c, &ev, &seq), CURSOR_CORRUPT);
+	assert_non_null(strstr(cursor_message(c), "the index is damaged"));
+	cursor_close(c);
+	reader_close(r);
+}
+
+/* A large index is read in parts, as they are needed; what is damaged of them is found out again
+ * from the chunks. */
+static void test_large_index(void **state)
+{
+	struct chunk_head heads[32];
+	size_t later = 0;
+
+	(void)state;
+	trace_write(1181783497276652981ull, 40000, true);
+	check_large();
+	const size_t n = index_heads(heads, 32);
+	for (size_t i = 0; i < n; i++) {
+		byte_flip(heads[i].off + heads[i].size - 1);
+		struct reader *r = trace_open();
+		assert_int_equal(reader_info(r)->damaged, heads[i].seq_max == 0);
+		check_both_ways(r, (struct cursor_spec){0});
+		assert_true(reader_info(r)->damaged);
+		assert_non_null(strstr(reader_message(r), "the index is damaged"));
+		reader_close(r);
+		check_large();
+		byte_flip(heads[i].off + heads[i].size - 1);
+		if (!heads[i].seq_max)
+			continue;
+		later++;
+		assert_true(heads[i].events <= 512);
+		/* Its pages and its header are looked at at once. */
+		const u64 at[] = {heads[i].off + sizeof(heads[i]) + heads[i].pages_bytes - 1,
+				  heads[i].off + 70};
+		for (size_t k = 0; k < 2; k++) {
+			byte_flip(at[k]);
+			r = trace_open();
+			assert_true(reader_info(r)->damaged);
+			reader_close(r);
+			check_large();
+			byte_flip(at[k]);
+		}
+	}
+	assert_in_range(later, 4, n - 1);
+	struct reader *r = trace_open();
+	struct chunk_info first;
+	assert_false(reader_info(r)->damaged);
+	assert_int_equal(reader_chunk_info(r, STREAM_STORES, 0, &first), 0);
+	reader_close(r);
+	/* Nor can they be found by going from chunk to chunk. */
+	byte_flip(heads[n - 1].off + heads[n - 1].size - 1);
+	byte_flip(first.off + 70);
+	assert_int_equal(heads[n - 1].stream, STREAM_STORES);
+	check_lost(0, 0);
+	byte_flip(first.off + 70);
+	byte_flip(heads[n - 1].off + heads[n - 1].size - 1);
+	r = trace_open();
+	reader_close(r);
+}
+
+static char *beside(void)
+{
+	static char pages[sizeof(path) + 16];
+
+	snprintf(pages, sizeof(pages), "%s" BY_PAGE_SUFFIX, path);
+	return pages;
+}
+
+static void by_page_make(size_t memory)
+{
+	struct reader *r = trace_open();
+	const struct by_page_opts opts = {.memory = memory};
+	const int fd = open(beside(), O_RDWR | O_CREAT | O_TRUNC, 0600);
+	struct by_page_stats stats;
+	char err[256];
+
+	assert_true(fd >= 0);
+	if (by_page_write(r, fd, &opts, &stats, err, sizeof(err)))
+		fail_msg("%s", err);
+	reader_close(r);
+}
+
+/* False when the last store to a byte is given, and rightly so. */
+static bool last_is_lost(u64 gpa)
+{
+	const struct cursor_spec spec = {
+		.streams = 1u << STREAM_STORES, .gpa = gpa, .gpa_end = gpa + 1, .backward = true};
+	struct reader *r = trace_open();
+	const struct event *ev;
+	struct cursor *c;
+	size_t i = nevents;
+	u64 seq;
+
+	while (events[i - 1].h.kind != EVENT_store || !wanted(&spec, &events[i - 1].h))
+		i--;
+	assert_int_equal(cursor_open(&c, r, &spec), 0);
+	const enum cursor_status status = cursor_next(c, &ev, &seq);
+	if (status == CURSOR_MORE)
+		assert_int_equal(seq, i);
+	else
+		assert_int_equal(status, CURSOR_CORRUPT);
+	cursor_close(c);
+	reader_close(r);
+	return status == CURSOR_CORRUPT;
+}
+
+/* Pages that are asked for alone, or a few at once, are read by pages: what is given is the same.
+ */
+static void test_by_page(void **state)
+{
+	static const size_t memory[] = {1, 20000, 1u << 20};
+	size_t found = 0;
+	const char *why;
+	u64 gpa, end;
+
+	(void)state;
+	trace_write(88172645463325252ull, 30000, false);
+	for (unsigned k = 0; k < 3; k++) {
+		by_page_make(memory[k]);
+		struct reader *r = trace_open();
+
+		assert_true(reader_by_page(r, &why));
+		check_both_ways(r, (struct cursor_spec){0});
+		for (unsigned i = 0; i < 60; i++) {
+			if (!event_range(&events[nevents / 60 * i].h, &gpa, &end) || gpa == end)
+				continue;
+			found += check_both_ways(
+				r, (struct cursor_spec){.gpa = gpa, .gpa_end = gpa + 1});
+			check_both_ways(r, (struct cursor_spec){.gpa = gpa & ~0xfffull,
+								.gpa_end = (gpa | 0x3fff) + 1});
+			check_both_ways(r,
+					(struct cursor_spec){.gpa = gpa, .gpa_end = gpa + 0x20000});
+			check_both_ways(r,
+					(struct cursor_spec){.gpa = gpa & ~0xfffull,
+							     .gpa_end = (gpa | 0xfff) + 1,
+							     .t_min = events[nevents / 3].h.t_ns,
+							     .t_max = events[nevents / 2].h.t_ns});
+		}
+		reader_close(r);
+	}
+	assert_true(found > 500);
+	/* Its index is damaged where the last chunks are. */
+	struct chunk_head heads[64];
+	by_page_make(1);
+	const size_t n = index_heads_of(beside(), heads, 64);
+	assert_true(n > 2 && heads[n - 1].seq_max);
+	byte_flip_of(beside(), heads[n - 1].off + heads[n - 1].size - 1);
+	/* Each page's last store, or that it cannot be found. */
+	size_t lost = 0;
+	for (size_t i = nevents; i-- && lost < 4;) {
+		const struct event_store *s = (const void *)&events[i];
+
+		if (events[i].h.kind == EVENT_store)
+			lost += last_is_lost(s->gpa);
+	}
+	assert_true(lost);
+	assert_int_equal(unlink(beside()), 0);
+}
+
+/* What does not belong to the trace is not used, nor what is damaged or cut. */
+static void test_by_page_of_another(void **state)
+{
+	struct chunk_head heads[32];
+	const char *why;
+	char err[256];
+
+	(void)state;
+	trace_write(1, 3000, false);
+	by_page_make(0);
+	struct reader *r = NULL;
+	assert_int_equal(reader_open(&r, beside(), err, sizeof(err)), -EPROTO);
+	assert_non_null(strstr(err, "name the trace"));
+	trace_write(1, 3000, false);
+	r = trace_open();
+	assert_false(reader_by_page(r, &why));
+	assert_string_equal(why, "it is of another trace");
+	check_both_ways(r, (struct cursor_spec){.gpa = 1, .gpa_end = 0x8000});
+	reader_close(r);
+	by_page_make(0);
+	assert_int_equal(truncate(beside(), 5000), 0);
+	r = trace_open();
+	assert_false(reader_by_page(r, &why));
+	assert_string_equal(why, "it is cut or damaged");
+	reader_close(r);
+	assert_int_equal(truncate(beside(), 50), 0);
+	r = trace_open();
+	assert_false(reader_by_page(r, &why));
+	assert_string_equal(why, "it cannot be read");
+	reader_close(r);
+	assert_int_equal(unlink(beside()), 0);
+	r = trace_open();
+	assert_false(reader_by_page(r, &why));
+	assert_null(why);
+	/* A cut trace has no stores by pages, and a damaged chunk of one is an error. */
+	struct by_page_stats stats;
+	struct chunk_info chunk;
+	assert_int_equal(reader_chunk_info(r, STREAM_STORES, 1, &chunk), 0);
+	reader_close(r);
+	byte_flip(chunk.off + chunk.size - 1);
+	r = trace_open();
+	const struct by_page_opts opts = {0};
+	assert_int_equal(
+		by_page_write(r, open("/dev/null", O_WRONLY), &opts, &stats, err, sizeof(err)),
+		-EBADMSG);
+	assert_non_null(strstr(err, "offset"));
+	reader_close(r);
+	assert_true(index_heads(heads, 32));
+	assert_int_equal(truncate(path, (off_t)heads[0].off), 0);
+	r = trace_open();
+	assert_int_equal(
+		by_page_write(r, open("/dev/null", O_WRONLY), &opts, &stats, err, sizeof(err)),
+		-EBADMSG);
+	reader_close(r);
 }
 
 /* What is refused is not in the trace, and what comes next is. */
@@ -358,7 +649,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_filters),		  cmocka_unit_test(test_page_filter),
 		cmocka_unit_test(test_page_filter_skips), cmocka_unit_test(test_last_page),
-		cmocka_unit_test(test_writer_splits),	  cmocka_unit_test(test_writer_refuses),
+		cmocka_unit_test(test_by_page),		  cmocka_unit_test(test_by_page_of_another),
+		cmocka_unit_test(test_large_index),	  cmocka_unit_test(test_writer_splits),
+		cmocka_unit_test(test_writer_refuses),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -323,8 +323,10 @@ static void test_late_event(void **state)
 	}
 	assert_int_equal(writer_close(w), 0);
 	struct reader *r = open_trace();
+	struct chunk_info chunk;
 
-	assert_int_equal(reader_info(r)->chunks[0].t_min, 0);
+	assert_int_equal(reader_chunk_info(r, STREAM_STATE, 0, &chunk), 0);
+	assert_int_equal(chunk.t_min, 0);
 	assert_int_equal(cursor_open(&c, r, &(struct cursor_spec){0}), 0);
 	for (unsigned i = 0; i < 4; i++) {
 		assert_int_equal(cursor_next(c, &ev, &seq), CURSOR_MORE);

@@ -133,6 +133,9 @@ struct producer {
 extern __thread struct producer *own_producer __attribute__((tls_model("initial-exec")));
 extern struct ring_shared *shared_ring;
 
+/* Whether anybody wants to know of a store to this page. */
+bool producer_wants(u64 gpa);
+
 /* Takes the recorder's memory: 0, or what is wrong with it. */
 const char *producer_open(int fd, int alive_fd);
 
@@ -150,7 +153,7 @@ static inline bool producer_room(struct producer *p, u32 n)
 /* The consumer had the line that comes next but a few: asks for it before it is written to. */
 static inline void producer_ahead(const struct producer *p)
 {
-	const struct ring_record *r = &p->rec[(p->head + 24) & (p->capacity - 1)];
+	const struct ring_record *r = &p->rec[(p->head + 96) & (p->capacity - 1)];
 
 #ifdef __x86_64__
 	__asm__ volatile("prefetchw %0" : : "m"(*r));

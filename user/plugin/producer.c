@@ -27,6 +27,8 @@ struct ring_shared *shared_ring;
 
 static u32 capacity;
 static bool lossy;
+static struct ring_range only[RING_ONLY];
+static u32 nonly;
 static int alive = -1;
 static u32 dead, ending;
 static u32 nproducers;
@@ -78,6 +80,8 @@ const char *producer_open(int fd, int alive_fd)
 		return "the shared memory cannot be mapped";
 	capacity = __atomic_load_n(&s->capacity, __ATOMIC_RELAXED);
 	lossy = s->flags & RING_LOSSY;
+	nonly = s->nonly < RING_ONLY ? s->nonly : RING_ONLY;
+	memcpy(only, s->only, sizeof(only));
 	if (s->magic != RING_MAGIC || s->version != RING_VERSION || capacity < RING_LEAST ||
 	    capacity > RING_MOST || capacity & (capacity - 1) ||
 	    (size_t)st.st_size < ring_shared_size(capacity)) {
@@ -89,6 +93,14 @@ const char *producer_open(int fd, int alive_fd)
 	shared_ring = s;
 	alive = alive_fd;
 	return NULL;
+}
+
+bool producer_wants(u64 gpa)
+{
+	for (u32 i = 0; i < nonly; i++)
+		if (gpa >= only[i].gpa && gpa < only[i].end)
+			return true;
+	return !nonly;
 }
 
 void plugin_fail(const char *text)

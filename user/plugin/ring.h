@@ -28,6 +28,7 @@
 #define RING_LEAST   4096	/* records: the smallest capacity */
 #define RING_MOST    (1u << 26) /* the largest */
 #define RING_SITES   (1u << 24) /* numbers of sites are below this */
+#define RING_ONLY    64		/* ranges that can be asked for */
 
 /*
  * A record: a store when `site` is below RING_CONTROL, else what enum ring_control says.
@@ -127,7 +128,13 @@ struct ring_shared {
 	u32 quick;	/* 1: instructions that only load are not asked any more */
 	u64 unringed;	/* stores of threads that got no ring, or came after the end */
 	char text[256]; /* what the plugin has to say, one line */
-};
+	/* The recorder's, before the VMM starts: only stores that touch pages of these are told of.
+	 * Guest-physical, half-open, multiples of 4096. 0 ranges: all are. */
+	struct ring_range {
+		u64 gpa, end;
+	} only[RING_ONLY] __attribute__((aligned(64)));
+	u32 nonly;
+} __attribute__((aligned(64)));
 
 static inline size_t ring_shared_size(u32 capacity)
 {

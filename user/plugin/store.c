@@ -122,6 +122,15 @@ static bool value_told(u32 info, u8 *bytes, u32 size)
 	return true;
 }
 
+/* Of 8 bytes at most, by a QEMU that tells. */
+static __attribute__((noinline)) u64 value_small(u32 info, u32 size)
+{
+	u64 value = 0;
+
+	value_told(info, (u8 *)&value, size);
+	return value;
+}
+
 static void put_io(struct producer *p, u64 gpa, u64 gva, const u8 *bytes, u32 size, u32 site,
 		   bool known)
 {
@@ -213,6 +222,28 @@ static void access_read(struct access *a)
 		       a->size - a->first);
 }
 
+#define MAP_UNWANTED 2 /* in a map's gva: stores there are left out */
+
+static bool unwanted(const struct place *at)
+{
+	return (at->kind == PLACE_RAM || at->kind == PLACE_IO) && !producer_wants(at->gpa);
+}
+
+/* The same as last time: a store to a page that nobody asked for. */
+static __attribute__((noinline)) bool store_unwanted(struct producer *p, unsigned vcpu, u32 info,
+						     u64 gva, u32 how)
+{
+	const u32 slot = ring_map_slot(gva);
+	const struct hwaddr_v6 *hw;
+
+	if (!p || p->map[slot].gva != ((gva & PAGE_MASK) | MAP_UNWANTED) || p->quick_vcpu != vcpu ||
+	    __atomic_load_n(&shared_ring->tick, __ATOMIC_RELAXED) != p->tick || how == HOW_LOST ||
+	    (gva & 0xfff) + (1u << HOW_SHIFT(how)) > 0x1000 || ram_is_old(&p->ram))
+		return false;
+	hw = (const void *)qemu_plugin_get_hwaddr(info, gva);
+	return hw && !hw->is_io && p->map[slot].place == (hw->host & PAGE_MASK);
+}
+
 static void store_put(struct producer *p, struct insn *insn, struct access *a)
 {
 	a->first = 0x1000 - (u32)(a->gva & 0xfff);
@@ -222,6 +253,13 @@ static void store_put(struct producer *p, struct insn *insn, struct access *a)
 		a->at[1] = a->at[0];
 	} else {
 		a->at[1] = place_find(p, a->info, a->gva + a->size - 1);
+	}
+	if (unwanted(&a->at[0]) && unwanted(&a->at[1])) {
+		const u32 slot = ring_map_slot(a->gva);
+
+		p->map[slot].gva = (a->gva & PAGE_MASK) | MAP_UNWANTED;
+		p->map[slot].place = place_page(&a->at[0]);
+		return;
 	}
 	access_read(a);
 	if (a->at[0].kind != a->at[1].kind ||
@@ -302,7 +340,7 @@ void store_callback(unsigned vcpu, u32 info, u64 gva, void *arg)
 	struct producer *p = own_producer;
 	const u32 how = site_how(insn, info), slot = ring_map_slot(gva);
 	const struct hwaddr_v6 *hw;
-	u64 value = 0;
+	u64 value;
 
 	if (how == HOW_LOAD)
 		return;
@@ -320,11 +358,12 @@ void store_callback(unsigned vcpu, u32 info, u64 gva, void *arg)
 	if (likely(place_layout == PLACE_V6))
 		value = bytes_read(hw->host, HOW_SHIFT(how));
 	else
-		value_told(info, (u8 *)&value, 1u << HOW_SHIFT(how));
+		value = value_small(info, 1u << HOW_SHIFT(how));
 	producer_ahead(p);
 	producer_put(p, gva, value, HOW_SITE(how), 0);
 	producer_publish(p);
 	return;
 slow:
-	store_slow(vcpu, info, gva, insn, how);
+	if (!store_unwanted(p, vcpu, info, gva, how))
+		store_slow(vcpu, info, gva, insn, how);
 }
