@@ -27,8 +27,6 @@
 #define TICK_NS	     250000ull
 #define SEAL_NS	     2000000000ull
 
-_Static_assert(sizeof(struct store_raw) == sizeof(struct ring_record), "both are a store");
-
 static void tick(struct full *f)
 {
 	const u64 now = record_now(f->r);
@@ -159,22 +157,25 @@ static int stores_put_until(struct full *f, u32 ring, const struct store_raw *v,
  * Those that cross into another page are told apart. */
 static int stores_take(struct full *f, u32 ring, const struct ring_record *rec, size_t n)
 {
+	const struct rings_map *maps = rings_maps(f->rings, ring);
 	u8 *const *pages = f->page[ring];
 	struct store_raw copy[RINGS_BATCH];
 	size_t from = 0;
 	int err = 0;
 
 	for (size_t i = 0; i < n && !err; i++) {
-		copy[i].gva = __atomic_load_n(&rec[i].a, __ATOMIC_RELAXED);
-		copy[i].value = __atomic_load_n(&rec[i].b, __ATOMIC_RELAXED);
-		copy[i].site = __atomic_load_n(&rec[i].site, __ATOMIC_RELAXED);
-		const u64 gva = copy[i].gva, at = gva & 0xfff;
-		const u32 site = copy[i].site;
+		const u32 where = __atomic_load_n(&rec[i].at, __ATOMIC_RELAXED);
+		const u32 site = __atomic_load_n(&rec[i].site, __ATOMIC_RELAXED);
+		const u32 slot = where >> 12 & (RING_MAPS - 1), at = where & 0xfff;
+
+		copy[i].gva = maps[slot].gva + at;
+		copy[i].value = __atomic_load_n(&rec[i].word, __ATOMIC_RELAXED);
+		copy[i].site = site;
 		const u32 before = f->races ? before_of(f, ring, site, !i) : 0;
 		const u8 size = site < STORES_SITE_IDS ? f->size[site] : 0;
-		u8 *page = pages[ring_map_slot(gva)];
+		u8 *page = pages[slot];
 
-		if (!size)
+		if (!size || maps[slot].gva == RINGS_NO_PAGE)
 			return -EBADMSG;
 		if (at + size > 0x1000) {
 			err = stores_put_until(f, ring, copy, &from, i);

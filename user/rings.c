@@ -44,8 +44,11 @@ struct rings {
 	char error[256];
 };
 
-/* What became of a record. */
-enum { TAKEN_NONE = 0 /* the rest of it is not there yet */, TAKEN_ONE, TAKEN_TWO };
+/* A control record, copied. */
+struct said {
+	u32 kind, at; /* enum ring_control */
+	u64 word[RING_WORDS];
+};
 
 static __attribute__((format(printf, 2, 3))) int bad(struct rings *r, const char *format, ...)
 {
@@ -200,6 +203,11 @@ static bool mapped(const struct ring *g, u64 gva)
 	return g->map[ring_map_slot(gva)].gva == (gva & ~(u64)0xfff);
 }
 
+const struct rings_map *rings_maps(const struct rings *r, u32 ring)
+{
+	return ring < RINGS_MAX ? r->ring[ring].map : NULL;
+}
+
 const struct rings_map *rings_map(const struct rings *r, u32 ring, u64 gva)
 {
 	if (ring >= RINGS_MAX || !r->ring[ring].map || !mapped(&r->ring[ring], gva))
@@ -207,11 +215,10 @@ const struct rings_map *rings_map(const struct rings *r, u32 ring, u64 gva)
 	return &r->ring[ring].map[ring_map_slot(gva)];
 }
 
-/* No page begins at address 1. */
 static void maps_forget(struct ring *g)
 {
 	for (u32 i = 0; i < RING_MAPS; i++)
-		g->map[i].gva = 1;
+		g->map[i].gva = RINGS_NO_PAGE;
 }
 
 static int ring_begin(struct ring *g)
@@ -234,16 +241,16 @@ static int store_check(struct rings *r, const struct ring *g, const struct ring_
 {
 	/* Read once: it may change under us. */
 	const u32 site = __atomic_load_n(&rec->site, __ATOMIC_RELAXED);
-	const u64 gva = __atomic_load_n(&rec->a, __ATOMIC_RELAXED);
+	const u32 at = __atomic_load_n(&rec->at, __ATOMIC_RELAXED);
+	const u64 page = at >> 12 < RING_MAPS ? g->map[at >> 12].gva : RINGS_NO_PAGE;
 	const u32 number = (u32)(g - r->ring);
 
 	if (site >= RING_SITES || !said(g, site))
 		return bad(r, "ring %u: store by site %u, which is not known", number, site);
-	if (!g->has_vcpu || !g->has_ram || rec->c)
+	if (!g->has_vcpu || !g->has_ram)
 		return bad(r, "ring %u: store before its vCPU or RAM", number);
-	if (!mapped(g, gva) || !mapped(g, gva + r->site[site].size - 1))
-		return bad(r, "ring %u: store to 0x%llx, which is not mapped", number,
-			   (unsigned long long)gva);
+	if (page == RINGS_NO_PAGE || !mapped(g, page + (at & 0xfff) + r->site[site].size - 1))
+		return bad(r, "ring %u: store at 0x%x, which is not mapped", number, at);
 	return 0;
 }
 
@@ -273,97 +280,91 @@ static s64 take_stores(struct rings *r, struct ring *g, u64 n, const struct ring
 	return (s64)count;
 }
 
-static int take_site(struct rings *r, struct ring *g, struct ring_record a, struct ring_record b,
+static int take_site(struct rings *r, struct ring *g, const struct said *c,
 		     const struct rings_ops *ops, void *arg)
 {
 	const u32 number = (u32)(g - r->ring);
-	struct rings_site site = {.pc = a.a,
-				  .size = (u8)a.b,
-				  .len = (u8)(a.b >> 8),
-				  .part = (u16)(a.b >> 16),
+	const u64 shape = c->word[1];
+	struct rings_site site = {.pc = c->word[0],
+				  .size = (u8)shape,
+				  .len = (u8)(shape >> 8),
+				  .part = (u16)(shape >> 16),
 				  .known = 1};
 	struct rings_site *at;
 	int err = 0;
 
-	if (b.site != RING_INSN || a.c >= RING_SITES || a.b >> 32 || !site.size ||
-	    site.size & (site.size - 1) || site.size > 8 || site.len > 16 || site.part >= 64)
-		return bad(r, "ring %u: not a site: %u, %llx", number, a.c,
-			   (unsigned long long)a.b);
-	memcpy(site.insn, &b.a, 8);
-	memcpy(site.insn + 8, &b.b, 8);
-	at = &r->site[a.c];
+	if (c->at >= RING_SITES || shape >> 32 || !site.size || site.size & (site.size - 1) ||
+	    site.size > 8 || site.len > 16 || site.part >= 64)
+		return bad(r, "ring %u: not a site: %u, %llx", number, c->at,
+			   (unsigned long long)shape);
+	memcpy(site.insn, &c->word[2], sizeof(site.insn));
+	at = &r->site[c->at];
 	if (at->known && memcmp(at, &site, sizeof(site)))
-		return bad(r, "ring %u: site %u was another one", number, a.c);
-	if (!said(g, a.c) && ops->site)
-		err = ops->site(arg, number, a.c, &site);
+		return bad(r, "ring %u: site %u was another one", number, c->at);
+	if (!said(g, c->at) && ops->site)
+		err = ops->site(arg, number, c->at, &site);
 	if (err)
 		return err;
 	r->nsites += !at->known;
 	*at = site;
-	g->said[a.c >> 6] |= (u64)1 << (a.c & 63);
-	return TAKEN_TWO;
+	g->said[c->at >> 6] |= (u64)1 << (c->at & 63);
+	return 0;
 }
 
-static int take_map(struct rings *r, struct ring *g, struct ring_record rec,
+static int take_map(struct rings *r, struct ring *g, const struct said *c,
 		    const struct rings_ops *ops, void *arg)
 {
-	const struct rings_map map = {.gva = rec.a, .gpa = rec.b, .smm = rec.c};
+	const struct rings_map map = {.gva = c->word[0], .gpa = c->word[1], .smm = c->at};
 	int err = 0;
 
-	if ((rec.a | rec.b) & 0xfff || rec.c > 1)
+	if ((map.gva | map.gpa) & 0xfff || c->at > 1)
 		return bad(r, "ring %u: not a mapping", (u32)(g - r->ring));
 	if (ops->map)
 		err = ops->map(arg, (u32)(g - r->ring), &map);
-	if (err)
-		return err;
-	g->map[ring_map_slot(rec.a)] = map;
-	return TAKEN_ONE;
+	if (!err)
+		g->map[ring_map_slot(map.gva)] = map;
+	return err;
 }
 
-static int take_io(struct rings *r, struct ring *g, struct ring_record a, struct ring_record b,
+static int take_io(struct rings *r, struct ring *g, const struct said *c,
 		   const struct rings_ops *ops, void *arg)
 {
-	const struct rings_io io = {
-		.gpa = a.a, .value = a.b, .site = a.c, .gva = b.a, .known = b.b};
+	const struct rings_io io = {.gpa = c->word[0],
+				    .value = c->word[1],
+				    .site = c->at,
+				    .gva = c->word[2],
+				    .known = c->word[3]};
 	const u32 number = (u32)(g - r->ring);
-	int err = 0;
 
-	if (b.site != RING_IO_AT || a.c >= RING_SITES || !said(g, a.c) || b.b > 1 || !g->has_vcpu)
+	if (c->at >= RING_SITES || !said(g, c->at) || c->word[3] > 1 || !g->has_vcpu)
 		return bad(r, "ring %u: not a store to a device", number);
-	if (ops->io)
-		err = ops->io(arg, number, &io);
-	return err ? err : TAKEN_TWO;
+	return ops->io ? ops->io(arg, number, &io) : 0;
 }
 
-static int take_range(struct rings *r, struct ring *g, struct ring_record a, struct ring_record b)
+static int take_range(struct rings *r, struct ring *g, const struct said *c)
 {
-	const struct rings_ram ram = {
-		.gpa = a.a, .host = a.b, .size = b.a, .readonly = b.b, .hidden = b.c};
+	const struct rings_ram ram = {.gpa = c->word[0],
+				      .host = c->word[1],
+				      .size = c->word[2],
+				      .readonly = c->at & RING_ROM,
+				      .hidden = c->at & RING_HIDDEN};
 	const struct rings_ram *last = g->nram ? &g->ram[g->nram - 1] : NULL;
 
-	if (b.site != RING_RAM_END || !g->in_ram || g->nram >= RAM_MOST || b.b > 1 || b.c > 1 ||
-	    !ram.size || ram.gpa + ram.size < ram.gpa || ram.host + ram.size < ram.host ||
+	if (!g->in_ram || g->nram >= RAM_MOST || c->at > (RING_ROM | RING_HIDDEN) || !ram.size ||
+	    ram.gpa + ram.size < ram.gpa || ram.host + ram.size < ram.host ||
 	    (last && last->hidden > ram.hidden) ||
 	    (last && last->hidden == ram.hidden && last->gpa + last->size > ram.gpa))
 		return bad(r, "ring %u: not a range of RAM: 0x%llx", (u32)(g - r->ring),
-			   (unsigned long long)a.a);
+			   (unsigned long long)ram.gpa);
 	g->ram[g->nram++] = ram;
-	return TAKEN_TWO;
+	return 0;
 }
 
-static int take_ram(struct rings *r, struct ring *g, struct ring_record rec,
-		    const struct rings_ops *ops, void *arg)
+static int take_ram_end(struct rings *r, struct ring *g, const struct rings_ops *ops, void *arg)
 {
 	int err = 0;
 
-	if (rec.c == 1) {
-		g->in_ram = true;
-		g->has_ram = false;
-		g->nram = 0;
-		maps_forget(g);
-		return TAKEN_ONE;
-	}
-	if (rec.c != 2 || !g->in_ram)
+	if (!g->in_ram)
 		return bad(r, "ring %u: the end of no map of RAM", (u32)(g - r->ring));
 	if (ops->ram)
 		err = ops->ram(arg, (u32)(g - r->ring), g->ram, g->nram);
@@ -371,73 +372,84 @@ static int take_ram(struct rings *r, struct ring *g, struct ring_record rec,
 		return err;
 	g->in_ram = false;
 	g->has_ram = true;
-	return TAKEN_ONE;
+	return 0;
 }
 
-/* Records of one: neither site, device, nor RAM. */
-static int take_single(struct rings *r, struct ring *g, struct ring_record rec,
-		       const struct rings_ops *ops, void *arg)
+static int take_said(struct rings *r, struct ring *g, const struct said *c,
+		     const struct rings_ops *ops, void *arg)
 {
 	const u32 number = (u32)(g - r->ring);
 	int err = 0;
 
-	switch (rec.site) {
+	if (g->in_ram && c->kind != RING_RANGE && c->kind != RING_RAM_END)
+		return bad(r, "ring %u: a map of RAM that does not end", number);
+	if ((c->kind == RING_VCPU || c->kind == RING_IDLE) && c->at >= VCPU_NONE)
+		return bad(r, "ring %u: no vCPU", number);
+	switch ((enum ring_control)c->kind) {
+	case RING_SITE:
+		return take_site(r, g, c, ops, arg);
 	case RING_MAP:
-		return take_map(r, g, rec, ops, arg);
+		return take_map(r, g, c, ops, arg);
+	case RING_IO:
+		return take_io(r, g, c, ops, arg);
+	case RING_RANGE:
+		return take_range(r, g, c);
+	case RING_RAM_END:
+		return take_ram_end(r, g, ops, arg);
+	case RING_RAM:
+		g->in_ram = true;
+		g->has_ram = false;
+		g->nram = 0;
+		maps_forget(g);
+		return 0;
 	case RING_TIME:
-		if (rec.a < g->t_ns)
+		if (c->word[0] < g->t_ns)
 			return bad(r, "ring %u: time goes back", number);
-		err = ops->time ? ops->time(arg, number, rec.a) : 0;
-		g->t_ns = err ? g->t_ns : rec.a;
-		break;
+		err = ops->time ? ops->time(arg, number, c->word[0]) : 0;
+		g->t_ns = err ? g->t_ns : c->word[0];
+		return err;
 	case RING_VCPU:
-		if (rec.a >= VCPU_NONE)
-			return bad(r, "ring %u: no vCPU", number);
-		err = ops->vcpu ? ops->vcpu(arg, number, (u32)rec.a) : 0;
+		err = ops->vcpu ? ops->vcpu(arg, number, c->at) : 0;
 		g->has_vcpu = true;
-		break;
+		return err;
 	case RING_LOST:
-		if (!rec.a || !rec.c || rec.c > RING_LOST_SITES)
+		if (!c->word[0] || !c->at || c->at > RING_LOST_SITES)
 			return bad(r, "ring %u: not a loss", number);
-		err = ops->lost ? ops->lost(arg, number, rec.a, rec.b, rec.c) : 0;
-		break;
+		return ops->lost ? ops->lost(arg, number, c->word[0], c->word[1], c->at) : 0;
 	case RING_IDLE:
-		if (rec.a >= VCPU_NONE)
-			return bad(r, "ring %u: no vCPU", number);
-		err = ops->idle ? ops->idle(arg, number, (u32)rec.a, rec.b) : 0;
-		break;
+		return ops->idle ? ops->idle(arg, number, c->at, c->word[0]) : 0;
 	case RING_END:
 		g->ended = r->end_seen = true;
-		r->end_ns = rec.a;
+		r->end_ns = c->word[0];
+		return 0;
+	case RING_WORD:
+	case RING_CONTROL_MAX:
 		break;
-	default:
-		return bad(r, "ring %u: record of kind %u", number, rec.site - RING_CONTROL);
 	}
-	return err ? err : TAKEN_ONE;
+	return bad(r, "ring %u: record of kind %u", number, c->kind - RING_CONTROL);
 }
 
-/* The control record at g->tail; n records are there. */
-static int take_control(struct rings *r, struct ring *g, u64 n, const struct rings_ops *ops,
+/* The control record at g->tail; n records are there. How many were taken, 0: the rest of it is not
+ * there yet. */
+static s64 take_control(struct rings *r, struct ring *g, u64 n, const struct rings_ops *ops,
 			void *arg)
 {
-	const struct ring_record a = *record_at(r, g, g->tail);
-	const bool range = a.site == RING_RAM && !a.c;
+	struct ring_record rec = *record_at(r, g, g->tail);
+	struct said c = {.kind = rec.site, .at = rec.at, .word = {rec.word}};
+	const u32 words = ring_words(c.kind);
+	int err;
 
-	if (g->in_ram && a.site != RING_RAM)
-		return bad(r, "ring %u: a map of RAM that does not end", (u32)(g - r->ring));
-	if (a.site == RING_RAM && !range)
-		return take_ram(r, g, a, ops, arg);
-	if (a.site != RING_SITE && a.site != RING_IO && !range)
-		return take_single(r, g, a, ops, arg);
-	if (n < 2)
-		return TAKEN_NONE;
-
-	const struct ring_record b = *record_at(r, g, g->tail + 1);
-
-	if (range)
-		return take_range(r, g, a, b);
-	return a.site == RING_SITE ? take_site(r, g, a, b, ops, arg)
-				   : take_io(r, g, a, b, ops, arg);
+	if (n < words)
+		return 0;
+	for (u32 i = 1; i < words; i++) {
+		rec = *record_at(r, g, g->tail + i);
+		if (rec.site != RING_WORD)
+			return bad(r, "ring %u: record of kind %u ends early", (u32)(g - r->ring),
+				   c.kind - RING_CONTROL);
+		c.word[i] = rec.word;
+	}
+	err = take_said(r, g, &c, ops, arg);
+	return err ? err : (s64)words;
 }
 
 static void tell_tail(struct ring *g)

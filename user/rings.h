@@ -111,6 +111,10 @@ void rings_end(struct rings *r);
 
 /* NULL when no ring said it. Valid until rings_close(). */
 const struct rings_site *rings_site(const struct rings *r, u32 number);
+/* The RING_MAPS pages as the ring said them last, by ring_map_slot(), for ring_record.at; a gva of
+ * RINGS_NO_PAGE: none. NULL before ops saw anything of the ring. Valid until rings_close(). */
+#define RINGS_NO_PAGE 1
+const struct rings_map *rings_maps(const struct rings *r, u32 ring);
 /* The page of gva as the ring said it last, or NULL. Valid until the next rings_drain(). */
 const struct rings_map *rings_map(const struct rings *r, u32 ring, u64 gva);
 

@@ -87,17 +87,18 @@ static void put(struct dump *d, const struct dump_store *s)
 static int store(struct dump *d, u32 ring, const struct ring_record *rec)
 {
 	const struct rings_site *site = rings_site(d->rings, rec->site);
+	const u64 first = rings_maps(d->rings, ring)[rec->at >> 12].gva + (rec->at & 0xfff);
 	u32 off = 0;
 
 	if (!site)
 		return -EPROTO;
 	while (off < site->size) {
-		const u64 gva = rec->a + off;
+		const u64 gva = first + off;
 		const struct rings_map *map = rings_map(d->rings, ring, gva);
 		const u64 left = 0x1000 - (gva & 0xfff);
 		const u32 size = site->size - off < left ? site->size - off : (u32)left;
 		struct dump_store s = {.gva = gva,
-				       .value = rec->b >> 8 * off,
+				       .value = rec->word >> 8 * off,
 				       .pc = site->pc,
 				       .vcpu = d->vcpu[ring],
 				       .ring = ring,

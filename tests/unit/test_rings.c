@@ -22,6 +22,8 @@
 #define CAPACITY RING_LEAST
 #define GVA	 0xffff888000001000ull
 #define GPA	 0x1000ull
+/* ring_map_slot(GVA) << 12, GVA's offset being 0 */
+#define ON_GVA (((u32)((GVA >> 12) ^ (GVA >> 24)) & (RING_MAPS - 1)) << 12)
 
 static struct rings *rings;
 static struct ring_shared *shared;
@@ -43,8 +45,8 @@ static int on_stores(void *arg, u32 ring, const struct ring_record *rec, size_t 
 	got.spans++;
 	got.stores += n;
 	for (size_t i = 0; i < n; i++) {
-		got.sum += rec[i].b;
-		got.last = rec[i].b;
+		got.sum += rec[i].word;
+		got.last = rec[i].word;
 	}
 	return 0;
 }
@@ -138,37 +140,57 @@ static int teardown(void **state)
 }
 
 /* By hand, into ring 0. */
-static void put(u32 site, u64 a, u64 b, u32 c)
+static void put(struct ring_record rec)
 {
 	struct ring_head *h = ring_head_at(shared, 0);
 
-	ring_records_at(shared, CAPACITY, 0)[h->head & (CAPACITY - 1)] =
-		(struct ring_record){a, b, site, c};
+	ring_records_at(shared, CAPACITY, 0)[h->head & (CAPACITY - 1)] = rec;
 	shared->nrings = 1;
 	__atomic_store_n(&h->head, h->head + 1, __ATOMIC_RELEASE);
 }
 
+struct say {
+	u32 kind, at;
+	u64 word[RING_WORDS];
+};
+
+static void say(struct say c)
+{
+	put((struct ring_record){c.word[0], c.kind, c.at});
+	for (u32 i = 1; i < ring_words(c.kind); i++)
+		put((struct ring_record){c.word[i], RING_WORD, 0});
+}
+
+static struct ring_record to(u64 gva, u32 site, u64 value)
+{
+	return (struct ring_record){value, site, ring_map_slot(gva) << 12 | (u32)(gva & 0xfff)};
+}
+
 static void put_ram(void)
 {
-	put(RING_RAM, 0, 0, 1);
-	put(RING_RAM, 0, 0x7f0000000000, 0);
-	put(RING_RAM_END, 1 << 20, 0, 0);
-	put(RING_RAM, 0, 0, 2);
+	say((struct say){RING_RAM, 0, {0}});
+	say((struct say){RING_RANGE, 0, {0, 0x7f0000000000, 1 << 20}});
+	say((struct say){RING_RAM_END, 0, {0}});
 }
 
 static void put_site(u32 number, u32 size)
 {
-	put(RING_SITE, 0x1234, size | 3 << 8, number);
-	put(RING_INSN, 0x038948, 0, 0);
+	say((struct say){RING_SITE, number, {0x1234, size | 3 << 8, 0x038948}});
 }
 
-/* Everything that a store to GVA by site 5 needs. */
+static void put_map(u64 gva)
+{
+	say((struct say){RING_MAP, 0, {gva, GPA}});
+}
+
+/* Everything that a store to GVA by site 5 needs: START records. */
+#define START 12
 static void put_start(void)
 {
 	put_ram();
-	put(RING_VCPU, 0, 0, 0);
+	say((struct say){RING_VCPU, 0, {0}});
 	put_site(5, 8);
-	put(RING_MAP, GVA, GPA, 0);
+	put_map(GVA);
 }
 
 static void drains(s64 records)
@@ -187,14 +209,13 @@ static void test_records(void **state)
 {
 	(void)state;
 	put_start();
-	put(5, GVA + 8, 1, 0);
-	put(5, GVA + 16, 2, 0);
-	put(RING_TIME, 100, 0, 0);
-	put(5, GVA, 3, 0);
-	put(RING_IO, 0xfee00000, 7, 5);
-	put(RING_IO_AT, GVA, 1, 0);
-	put(RING_LOST, 3, 90, RING_LOST_FULL);
-	drains(15);
+	put(to(GVA + 8, 5, 1));
+	put(to(GVA + 16, 5, 2));
+	say((struct say){RING_TIME, 0, {100}});
+	put(to(GVA, 5, 3));
+	say((struct say){RING_IO, 5, {0xfee00000, 7, GVA, 1}});
+	say((struct say){RING_LOST, RING_LOST_FULL, {3, 90}});
+	drains(START + 10);
 	assert_int_equal(got.stores, 3);
 	assert_int_equal(got.spans, 2);
 	assert_int_equal(got.sum, 6);
@@ -205,6 +226,8 @@ static void test_records(void **state)
 	assert_null(rings_site(rings, 6));
 	assert_int_equal(rings_map(rings, 0, GVA + 0xfff)->gpa, GPA);
 	assert_null(rings_map(rings, 0, GVA + 0x1000));
+	assert_int_equal(rings_maps(rings, 0)[ring_map_slot(GVA)].gva, GVA);
+	assert_int_equal(rings_maps(rings, 0)[ring_map_slot(GVA + 0x1000)].gva, RINGS_NO_PAGE);
 	drains(0);
 }
 
@@ -216,7 +239,7 @@ static void test_wraps(void **state)
 	(void)state;
 	put_start();
 	for (u64 i = 1; i <= 10 * CAPACITY; i++) {
-		put(5, GVA, i, 0);
+		put(to(GVA, 5, i));
 		sum += i;
 		if (i % 1000 == 0)
 			assert_true(rings_drain(rings, &ops, NULL) > 0);
@@ -226,16 +249,18 @@ static void test_wraps(void **state)
 	assert_int_equal(got.sum, sum);
 }
 
-/* A record of two that is there by half waits for the other half. */
-static void test_halves(void **state)
+/* What is there but in part waits for the rest. */
+static void test_parts(void **state)
 {
 	(void)state;
 	put_start();
-	put(RING_IO, 0xfee00000, 7, 5);
-	drains(8);
-	drains(0);
-	put(RING_IO_AT, GVA, 1, 0);
-	drains(2);
+	put((struct ring_record){0xfee00000, RING_IO, 5});
+	drains(START);
+	for (u32 i = 0; i < 3; i++) {
+		drains(0);
+		put((struct ring_record){i == 0 ? 7 : i == 1 ? GVA : 1, RING_WORD, 0});
+	}
+	drains(4);
 	assert_int_equal(got.ios, 1);
 }
 
@@ -244,7 +269,7 @@ static void test_site_said_again(void **state)
 	(void)state;
 	put_start();
 	put_site(5, 8);
-	drains(10);
+	drains(START + 4);
 	assert_int_equal(got.sites, 1);
 	put_site(5, 4);
 	refused("was another one");
@@ -255,7 +280,7 @@ static void test_answer(void **state)
 {
 	(void)state;
 	put_start();
-	put(5, GVA, 9, 0);
+	put(to(GVA, 5, 9));
 	got.answer = -ENOSPC;
 	drains(-ENOSPC);
 	got.answer = 0;
@@ -268,7 +293,7 @@ static void test_new_ram_voids_maps(void **state)
 	(void)state;
 	put_start();
 	put_ram();
-	put(5, GVA, 1, 0);
+	put(to(GVA, 5, 1));
 	refused("not mapped");
 }
 
@@ -276,46 +301,36 @@ static void test_crossing_needs_both_pages(void **state)
 {
 	(void)state;
 	put_start();
-	put(5, GVA + 0xff8, 1, 0);
-	drains(9);
-	put(RING_MAP, GVA + 0x1000, GPA, 0);
-	put(5, GVA + 0xffc, 1, 0);
-	drains(2);
-	put(5, GVA + 0x1ffc, 1, 0);
+	put(to(GVA + 0xff8, 5, 1));
+	drains(START + 1);
+	put_map(GVA + 0x1000);
+	put(to(GVA + 0xffc, 5, 1));
+	drains(3);
+	put(to(GVA + 0x1ffc, 5, 1));
 	refused("not mapped");
 }
 
 static const struct {
 	const char *name;
-	u32 site;
-	u64 a, b;
-	u32 c;
+	struct ring_record rec;
 	const char *why;
 } malformed[] = {
-	{"unknown site", 6, GVA, 0, 0, "not known"},
-	{"site out of range", RING_SITES, GVA, 0, 0, "not known"},
-	{"site just below control", RING_CONTROL - 1, GVA, 0, 0, "not known"},
-	{"unmapped page", 5, GVA + 0x1000, 0, 0, "not mapped"},
-	{"page at 1", 5, 1, 0, 0, "not mapped"},
-	{"kind", RING_CONTROL_MAX, 0, 0, 0, "kind"},
-	{"insn alone", RING_INSN, 0, 0, 0, "kind"},
-	{"io at alone", RING_IO_AT, 0, 0, 0, "kind"},
-	{"ram end alone", RING_RAM_END, 1, 0, 0, "kind"},
-	{"map not a page", RING_MAP, GVA + 1, GPA, 0, "mapping"},
-	{"map to no page", RING_MAP, GVA, GPA + 8, 0, "mapping"},
-	{"map flag", RING_MAP, GVA, GPA, 2, "mapping"},
-	{"vcpu", RING_VCPU, VCPU_NONE, 0, 0, "vCPU"},
-	{"idle vcpu", RING_IDLE, 1ull << 40, 0, 0, "vCPU"},
-	{"lost none", RING_LOST, 0, 0, 1, "loss"},
-	{"lost without reason", RING_LOST, 1, 0, 0, "loss"},
-	{"ram closed twice", RING_RAM, 0, 0, 2, "RAM"},
+	{"unknown site", {0, 6, ON_GVA}, "not known"},
+	{"site out of range", {0, RING_SITES, ON_GVA}, "not known"},
+	{"site just below control", {0, RING_CONTROL - 1, ON_GVA}, "not known"},
+	{"unmapped page", {0, 5, ON_GVA ^ 0x1000}, "not mapped"},
+	{"place out of range", {0, 5, 1u << 24 | ON_GVA}, "not mapped"},
+	{"place out of all range", {0, 5, ~0u}, "not mapped"},
+	{"kind", {0, RING_CONTROL_MAX, 0}, "kind"},
+	{"last kind", {0, ~0u, 0}, "kind"},
+	{"word alone", {0, RING_WORD, 0}, "kind"},
 };
 
 static void test_malformed(void **state)
 {
 	for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
 		put_start();
-		put(malformed[i].site, malformed[i].a, malformed[i].b, malformed[i].c);
+		put(malformed[i].rec);
 		refused(malformed[i].why);
 		/* It stays refused. */
 		refused(malformed[i].why);
@@ -326,34 +341,63 @@ static void test_malformed(void **state)
 
 static const struct {
 	const char *name;
-	struct ring_record first, second;
+	struct say say;
 	const char *why;
-} pairs[] = {
-	{"site and store", {0x1234, 8, RING_SITE, 6}, {GVA, 0, 5, 0}, "not a site"},
-	{"site number", {0x1234, 8, RING_SITE, RING_SITES}, {0, 0, RING_INSN, 0}, "not a site"},
-	{"size 0", {0x1234, 0, RING_SITE, 6}, {0, 0, RING_INSN, 0}, "not a site"},
-	{"size 3", {0x1234, 3, RING_SITE, 6}, {0, 0, RING_INSN, 0}, "not a site"},
-	{"size 16", {0x1234, 16, RING_SITE, 6}, {0, 0, RING_INSN, 0}, "not a site"},
-	{"long", {0x1234, 8 | 17 << 8, RING_SITE, 6}, {0, 0, RING_INSN, 0}, "not a site"},
-	{"part", {0x1234, 8 | 64 << 16, RING_SITE, 6}, {0, 0, RING_INSN, 0}, "not a site"},
-	{"io's site", {0xfee00000, 7, RING_IO, 9}, {GVA, 1, RING_IO_AT, 0}, "to a device"},
-	{"io known", {0xfee00000, 7, RING_IO, 5}, {GVA, 2, RING_IO_AT, 0}, "to a device"},
-	{"ram not open", {0, 0, RING_RAM, 0}, {4096, 0, RING_RAM_END, 0}, "range of RAM"},
-	{"ram of a store", {0, 0, RING_RAM, 1}, {GVA, 0, 5, 0}, "does not end"},
+} malsaid[] = {
+	{"map not a page", {RING_MAP, 0, {GVA + 1, GPA}}, "mapping"},
+	{"map to no page", {RING_MAP, 0, {GVA, GPA + 8}}, "mapping"},
+	{"map flag", {RING_MAP, 2, {GVA, GPA}}, "mapping"},
+	{"vcpu", {RING_VCPU, VCPU_NONE, {0}}, "vCPU"},
+	{"idle vcpu", {RING_IDLE, ~0u, {0}}, "vCPU"},
+	{"lost none", {RING_LOST, 1, {0}}, "loss"},
+	{"lost without reason", {RING_LOST, 0, {1}}, "loss"},
+	{"lost for what", {RING_LOST, 4, {1}}, "loss"},
+	{"ram closed twice", {RING_RAM_END, 0, {0}}, "RAM"},
+	{"ram not open", {RING_RANGE, 0, {0, 0x7f0000000000, 0x1000}}, "range of RAM"},
+	{"site number", {RING_SITE, RING_SITES, {0x1234, 8}}, "not a site"},
+	{"size 0", {RING_SITE, 6, {0x1234, 0}}, "not a site"},
+	{"size 3", {RING_SITE, 6, {0x1234, 3}}, "not a site"},
+	{"size 16", {RING_SITE, 6, {0x1234, 16}}, "not a site"},
+	{"long", {RING_SITE, 6, {0x1234, 8 | 17 << 8}}, "not a site"},
+	{"part", {RING_SITE, 6, {0x1234, 8 | 64 << 16}}, "not a site"},
+	{"shape", {RING_SITE, 6, {0x1234, 8 | 1ull << 32}}, "not a site"},
+	{"io's site", {RING_IO, 9, {0xfee00000, 7, GVA, 1}}, "to a device"},
+	{"io known", {RING_IO, 5, {0xfee00000, 7, GVA, 2}}, "to a device"},
 };
 
-static void test_malformed_pairs(void **state)
+static void test_malformed_said(void **state)
 {
-	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-		const struct ring_record *p[] = {&pairs[i].first, &pairs[i].second};
-
+	for (size_t i = 0; i < sizeof(malsaid) / sizeof(malsaid[0]); i++) {
 		put_start();
-		for (int k = 0; k < 2; k++)
-			put(p[k]->site, p[k]->a, p[k]->b, p[k]->c);
-		refused(pairs[i].why);
+		say(malsaid[i].say);
+		refused(malsaid[i].why);
 		assert_int_equal(teardown(state), 0);
 		assert_int_equal(setup(state), 0);
 	}
+}
+
+/* A store, or the beginning of something else, where a word should be. */
+static void test_ends_early(void **state)
+{
+	static const u32 instead[] = {5, RING_TIME};
+
+	for (size_t i = 0; i < 2; i++) {
+		put_start();
+		put((struct ring_record){GVA, RING_MAP, 0});
+		put((struct ring_record){0, instead[i], ON_GVA});
+		refused("ends early");
+		assert_int_equal(teardown(state), 0);
+		assert_int_equal(setup(state), 0);
+	}
+	put_start();
+	say((struct say){RING_RAM, 0, {0}});
+	put(to(GVA, 5, 0));
+	refused("does not end");
+	assert_int_equal(teardown(state), 0);
+	assert_int_equal(setup(state), 0);
+	say((struct say){RING_RAM, 0, {0}});
+	say((struct say){RING_TIME, 0, {1}});
+	refused("does not end");
 }
 
 static void test_ram_ranges(void **state)
@@ -363,11 +407,9 @@ static void test_ram_ranges(void **state)
 	} wrong[] = {{0x1000, 0}, {0x800, 0x1000}, {~0xfffull, 0x2000}};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		put(RING_RAM, 0, 0, 1);
-		put(RING_RAM, 0, 0x7f0000000000, 0);
-		put(RING_RAM_END, 0x1000, 0, 0);
-		put(RING_RAM, wrong[i].gpa, 0x7f0000001000, 0);
-		put(RING_RAM_END, wrong[i].size, 0, 0);
+		say((struct say){RING_RAM, 0, {0}});
+		say((struct say){RING_RANGE, 0, {0, 0x7f0000000000, 0x1000}});
+		say((struct say){RING_RANGE, 0, {wrong[i].gpa, 0x7f0000001000, wrong[i].size}});
 		refused("range of RAM");
 		assert_int_equal(teardown(state), 0);
 		assert_int_equal(setup(state), 0);
@@ -379,16 +421,16 @@ static void test_no_store_before_vcpu(void **state)
 	(void)state;
 	put_ram();
 	put_site(5, 8);
-	put(RING_MAP, GVA, GPA, 0);
-	put(5, GVA, 0, 0);
+	put_map(GVA);
+	put(to(GVA, 5, 0));
 	refused("before its vCPU");
 }
 
 static void test_time_goes_back(void **state)
 {
 	(void)state;
-	put(RING_TIME, 100, 0, 0);
-	put(RING_TIME, 99, 0, 0);
+	say((struct say){RING_TIME, 0, {100}});
+	say((struct say){RING_TIME, 0, {99}});
 	refused("time");
 }
 
@@ -409,13 +451,13 @@ static void test_end_is_last(void **state)
 {
 	(void)state;
 	put_start();
-	put(RING_END, 5, 0, 0);
-	drains(9);
+	say((struct say){RING_END, 0, {5}});
+	drains(START + 1);
 	assert_int_equal(got.ends, 1);
 	assert_int_equal(shared->ended, 1);
 	drains(0);
 	assert_int_equal(got.ends, 1);
-	put(RING_TIME, 5, 0, 0);
+	say((struct say){RING_TIME, 0, {5}});
 	refused("after the end");
 }
 
@@ -462,16 +504,14 @@ static void *produce(void *arg)
 			producer_tick(p);
 		assert_true(producer_room(p, 16));
 		if (!said++) {
-			producer_put(p, 0, 0, RING_RAM, 1);
-			producer_put(p, 0, 0x7f0000000000, RING_RAM, 0);
-			producer_put(p, 1 << 20, 0, RING_RAM_END, 0);
-			producer_put(p, 0, 0, RING_RAM, 2);
-			producer_put(p, 0, 0, RING_VCPU, 0);
-			producer_put(p, 0x1234, 8 | 3 << 8, RING_SITE, 5);
-			producer_put(p, 0, 0, RING_INSN, 0);
-			producer_put(p, GVA, GPA, RING_MAP, 0);
+			producer_say_one(p, RING_RAM, 0, 0);
+			producer_say(p, RING_RANGE, 0, (u64[]){0, 0x7f0000000000, 1 << 20});
+			producer_say_one(p, RING_RAM_END, 0, 0);
+			producer_say_one(p, RING_VCPU, 0, 0);
+			producer_say(p, RING_SITE, 5, (u64[]){0x1234, 8 | 3 << 8, 0, 0});
+			producer_say(p, RING_MAP, 0, (u64[]){GVA, GPA});
 		}
-		producer_put(p, GVA, i, 5, 0);
+		producer_put(p, i, 5, ON_GVA);
 		producer_publish(p);
 		if (p->ticked)
 			assert_true(producer_rest(p));
@@ -545,13 +585,14 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_records),
 		TEST(test_wraps),
-		TEST(test_halves),
+		TEST(test_parts),
 		TEST(test_site_said_again),
 		TEST(test_answer),
 		TEST(test_new_ram_voids_maps),
 		TEST(test_crossing_needs_both_pages),
 		TEST(test_malformed),
-		TEST(test_malformed_pairs),
+		TEST(test_malformed_said),
+		TEST(test_ends_early),
 		TEST(test_ram_ranges),
 		TEST(test_no_store_before_vcpu),
 		TEST(test_time_goes_back),

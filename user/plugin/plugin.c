@@ -165,7 +165,7 @@ static void idle_callback(qemu_plugin_id_t id, unsigned vcpu)
 	if (!p || producer_dead())
 		return;
 	if (producer_room_slow(p, 1, false)) {
-		producer_put(p, vcpu, now_ns(), RING_IDLE, 0);
+		producer_say_one(p, RING_IDLE, vcpu, now_ns());
 		producer_publish(p);
 	}
 	__atomic_store_n(&p->shared->idle, 1, __ATOMIC_RELEASE);

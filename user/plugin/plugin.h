@@ -163,9 +163,16 @@ static inline void producer_ahead(const struct producer *p)
 }
 
 /* Puts a record; there is room. It is seen after producer_publish(). */
-static inline void producer_put(struct producer *p, u64 a, u64 b, u32 site, u32 c)
+static inline void producer_put(struct producer *p, u64 word, u32 site, u32 at)
 {
-	p->rec[p->head++ & (p->capacity - 1)] = (struct ring_record){a, b, site, c};
+	p->rec[p->head++ & (p->capacity - 1)] = (struct ring_record){word, site, at};
+}
+
+/* Puts a control record, of ring_words() words; there is room. */
+void producer_say(struct producer *p, enum ring_control control, u32 at, const u64 *words);
+static inline void producer_say_one(struct producer *p, enum ring_control control, u32 at, u64 word)
+{
+	producer_say(p, control, at, &word);
 }
 
 static inline void producer_publish(struct producer *p)
@@ -175,6 +182,8 @@ static inline void producer_publish(struct producer *p)
 
 /* A store that could not be told. */
 void producer_lost(struct producer *p, enum ring_lost why);
+/* Says what was lost; there is room for two records. */
+void producer_say_lost(struct producer *p);
 
 /* At a new tick: time. */
 void producer_tick(struct producer *p);

@@ -187,6 +187,13 @@ bool producer_room_slow(struct producer *p, u32 n, bool wait)
 	return false;
 }
 
+void producer_say(struct producer *p, enum ring_control control, u32 at, const u64 *words)
+{
+	producer_put(p, words[0], control, at);
+	for (u32 i = 1; i < ring_words(control); i++)
+		producer_put(p, words[i], RING_WORD, 0);
+}
+
 void producer_lost(struct producer *p, enum ring_lost why)
 {
 	if (!p->lost++)
@@ -194,6 +201,12 @@ void producer_lost(struct producer *p, enum ring_lost why)
 	p->lost_why = why;
 	p->quick_vcpu = ~0u;
 	__atomic_store_n(&p->shared->lost, p->shared->lost + 1, __ATOMIC_RELAXED);
+}
+
+void producer_say_lost(struct producer *p)
+{
+	producer_say(p, RING_LOST, p->lost_why, (u64[]){p->lost, p->lost_since_ns});
+	p->lost = 0;
 }
 
 /* Stands still, with all told, as long as the word holds the value. */
@@ -209,7 +222,7 @@ void producer_tick(struct producer *p)
 	p->tick = __atomic_load_n(&shared_ring->tick, __ATOMIC_RELAXED);
 	p->ticked = true;
 	if (producer_room(p, 1))
-		producer_put(p, now_ns(), 0, RING_TIME, 0);
+		producer_say_one(p, RING_TIME, 0, now_ns());
 }
 
 bool producer_rest(struct producer *p)
@@ -258,10 +271,8 @@ void producer_end(void)
 	if (!p || !look_alive())
 		return;
 	others_stop(p);
-	if (p->lost && producer_room_slow(p, 1, true)) {
-		producer_put(p, p->lost, p->lost_since_ns, RING_LOST, p->lost_why);
-		p->lost = 0;
-	}
+	if (p->lost && producer_room_slow(p, 2, true))
+		producer_say_lost(p);
 	/* RING_END comes through even where stores do not wait. */
 	while (look_alive() && !producer_room_slow(p, 1, true)) {
 		const struct timespec ts = {.tv_nsec = 1000000};
@@ -270,7 +281,7 @@ void producer_end(void)
 	}
 	if (producer_dead())
 		return;
-	producer_put(p, now_ns(), 0, RING_END, 0);
+	producer_say_one(p, RING_END, 0, now_ns());
 	stand(p, &shared_ring->ended, 0);
 	__atomic_store_n(&dead, 1, __ATOMIC_RELAXED);
 }

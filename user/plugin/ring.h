@@ -23,7 +23,7 @@
 #include "formats/event.h"
 
 #define RING_MAGIC   0x72626d76u /* "vmbr" */
-#define RING_VERSION 1
+#define RING_VERSION 2
 #define RINGS_MAX    64
 #define RING_LEAST   4096	/* records: the smallest capacity */
 #define RING_MOST    (1u << 26) /* the largest */
@@ -31,54 +31,83 @@
 #define RING_ONLY    64		/* ranges that can be asked for */
 
 /*
- * A record: a store when `site` is below RING_CONTROL, else what enum ring_control says.
+ * A record: a store when `site` is below RING_CONTROL, else the first of what enum ring_control
+ * says. The lines that hold stores go from one core to the other, and cost the guest most of what
+ * it pays (docs/modes.md): a store is as small as it can be, and the rest is said around it.
  *
  * The bytes of a store are what memory holds right after it. Where ring_shared.exact is 0 and
  * several rings are in use another vCPU may have stored to the same bytes in between.
  */
 struct ring_record {
-	u64 a; /* of a store: guest-virtual address */
-	u64 b; /* of a store: the bytes, as the guest's memory holds them, from the lowest byte on
-		*/
+	u64 word; /* of a store: the bytes as the guest's memory holds them, the lowest first */
 	u32 site;
-	u32 c; /* of a store: 0 */
+	u32 at; /* of a store: the page's place (ring_map_slot()) << 12 | offset in the page */
 };
 
 #define RING_CONTROL 0xffffff00u
 
+/*
+ * Each says a number `at`, and as many words as ring_words() has: the first record's, then that
+ * of a RING_WORD each.
+ */
 enum ring_control {
-	/* A site: one access of one instruction. c: its number; numbers are given in the order of
+	RING_WORD = RING_CONTROL,
+	/* A site: one access of one instruction. at: its number; numbers are given in the order of
 	 * first use and some may never be said. Every ring says a site before it uses it, so that
-	 * a consumer may see it more than once, each time the same. a: the instruction's address
-	 * (linear: CS base included), and with a length of 0 no instruction's at all but the
-	 * processor's own, of an interrupt's frame; b: size of the access in bytes (1, 2, 4, 8) |
+	 * a consumer may see it more than once, each time the same. Words: the instruction's
+	 * address (linear: CS base included), and with a length of 0 no instruction's at all but
+	 * the processor's own, of an interrupt's frame; size of the access in bytes (1, 2, 4, 8) |
 	 * instruction length << 8 | which part of a wider access << 16, counted in parts of this
-	 * size. The next record is RING_INSN. */
-	RING_SITE = RING_CONTROL,
-	RING_INSN, /* a, b: 16 bytes of the instruction, zeros past its length */
-	/* From now on the page of guest-virtual address a lies at guest-physical b (both multiples
-	 * of 4096); c: 1 when in SMM's address space. Said before the first store to it, and again
-	 * when another address was said that shares its place (ring_map_slot()), or it changed. A
-	 * store that crosses into the next page has both said. */
+	 * size; 16 bytes of the instruction, zeros past its length. */
+	RING_SITE,
+	/* From now on the page of this guest-virtual address lies at this guest-physical one (both
+	 * multiples of 4096); at: 1 when in SMM's address space. Said before the first store to it,
+	 * and again when another address was said that shares its place, or it changed. A store
+	 * that crosses into the next page has both said. */
 	RING_MAP,
-	RING_TIME, /* a: CLOCK_MONOTONIC in ns. Stores lie between the times around them. */
-	RING_VCPU, /* a: the vCPU whose stores follow; before the first store of a ring */
-	RING_IO,   /* a store to a device: a: guest-physical address, b: value, c: its site, and the
-		    * guest-virtual address follows in a RING_IO_AT */
-	RING_IO_AT, /* a: guest-virtual address; b: 1 when the value is known */
-	/* Guest RAM lies so from now on, for this ring: RING_RAM with c = 1 opens a map, then for
-	 * each range a RING_RAM with c = 0 and its RING_RAM_END, in order of address within c = 0
-	 * and c = 1; RING_RAM with c = 2 closes it. Everything that RING_MAP said is void then.
-	 * a: guest-physical address, b: address in the VMM. */
+	RING_TIME, /* CLOCK_MONOTONIC in ns. Stores lie between the times around them. */
+	RING_VCPU, /* at: the vCPU whose stores follow; before the first store of a ring */
+	/* A store to a device: guest-physical address, value, guest-virtual address, 1 when the
+	 * value is known; at: its site. */
+	RING_IO,
+	/* Guest RAM lies so from now on, for this ring. RING_RAM opens a map, in which everything
+	 * that RING_MAP said is void; then its ranges, in order of address, first those that are
+	 * not hidden; RING_RAM_END closes it. */
 	RING_RAM,
-	RING_RAM_END, /* a: bytes; b: 1 read-only (ROM); c: 1 hidden behind devices: SMM's */
-	RING_LOST,    /* stores that were dropped before the next record: a: how many, since b:
-		       * CLOCK_MONOTONIC; c: enum ring_lost, the last one's reason */
-	RING_IDLE,    /* the vCPU a halted at CLOCK_MONOTONIC b */
-	RING_END,     /* the VMM ends; a: CLOCK_MONOTONIC. Nothing follows in this ring, and nothing
-		       * was published in another after it but by a vCPU that could not be stopped
-		       * within a tenth of a second. */
+	/* Guest-physical address, address in the VMM, bytes; at: enum ring_ram. */
+	RING_RANGE,
+	RING_RAM_END,
+	/* Stores that were dropped before the next record: how many, since which CLOCK_MONOTONIC;
+	 * at: enum ring_lost, the last one's reason. */
+	RING_LOST,
+	RING_IDLE, /* at: the vCPU that halted at this CLOCK_MONOTONIC */
+	/* The VMM ends, at this CLOCK_MONOTONIC. Nothing follows in this ring, and nothing was
+	 * published in another after it but by a vCPU that could not be stopped within a tenth of a
+	 * second. */
+	RING_END,
 	RING_CONTROL_MAX,
+};
+
+#define RING_WORDS 4
+
+/* 0: no control record begins so. */
+static inline u32 ring_words(u32 control)
+{
+	static const u8 words[] = {
+		[RING_SITE - RING_CONTROL] = 4,	 [RING_MAP - RING_CONTROL] = 2,
+		[RING_TIME - RING_CONTROL] = 1,	 [RING_VCPU - RING_CONTROL] = 1,
+		[RING_IO - RING_CONTROL] = 4,	 [RING_RAM - RING_CONTROL] = 1,
+		[RING_RANGE - RING_CONTROL] = 3, [RING_RAM_END - RING_CONTROL] = 1,
+		[RING_LOST - RING_CONTROL] = 2,	 [RING_IDLE - RING_CONTROL] = 1,
+		[RING_END - RING_CONTROL] = 1,
+	};
+
+	return control - RING_CONTROL < sizeof(words) ? words[control - RING_CONTROL] : 0;
+}
+
+enum ring_ram {
+	RING_ROM = 1,	 /* read-only */
+	RING_HIDDEN = 2, /* behind devices: SMM's */
 };
 
 enum ring_lost {
@@ -153,7 +182,7 @@ static inline struct ring_record *ring_records_at(struct ring_shared *s, u32 cap
 	return (struct ring_record *)ring_head_at(s, RINGS_MAX) + (size_t)ring * capacity;
 }
 
-_Static_assert(sizeof(struct ring_record) == 24, "a record is 24 bytes");
+_Static_assert(sizeof(struct ring_record) == 16, "four records are a line");
 _Static_assert(sizeof(struct ring_head) == 128, "two cache lines");
 _Static_assert(sizeof(struct ring_shared) % 64 == 0, "heads are aligned");
 

@@ -8,9 +8,9 @@
 
 #include <string.h>
 
-/* Records that one store may take: time, loss, vCPU, two mappings, and site and store of each byte
- * of a store that is cut. */
-#define GROUP (16 + 64 * 3)
+/* Records that one store may take: time, loss, vCPU, and site, mapping and store of each byte of a
+ * store that is cut. */
+#define GROUP (16 + 64 * (4 + 2 + 4))
 
 /* What a store's mapping is known by: the page's address in QEMU, or the guest-physical one. */
 static u64 place_page(const struct place *at)
@@ -45,13 +45,12 @@ static inline bool said(const struct producer *p, u32 site)
 
 static void say_site(struct producer *p, const struct insn *insn, u32 site, u32 size, u32 part)
 {
-	u64 word[2];
+	u64 words[4] = {insn->pc, size | (u32)insn->len << 8 | part << 16};
 
 	if (said(p, site))
 		return;
-	memcpy(word, insn->bytes, sizeof(word));
-	producer_put(p, insn->pc, size | (u32)insn->len << 8 | part << 16, RING_SITE, site);
-	producer_put(p, word[0], word[1], RING_INSN, 0);
+	memcpy(&words[2], insn->bytes, 16);
+	producer_say(p, RING_SITE, site, words);
 	p->said[site >> 6] |= (u64)1 << (site & 63);
 }
 
@@ -62,7 +61,7 @@ static void say_map(struct producer *p, u64 gva, const struct place *at)
 
 	if (p->map[slot].gva == (gva & PAGE_MASK) && p->map[slot].place == page)
 		return;
-	producer_put(p, gva & PAGE_MASK, at->gpa & PAGE_MASK, RING_MAP, at->hidden);
+	producer_say(p, RING_MAP, at->hidden, (u64[]){gva & PAGE_MASK, at->gpa & PAGE_MASK});
 	p->map[slot].gva = gva & PAGE_MASK;
 	p->map[slot].place = page;
 }
@@ -72,19 +71,20 @@ static bool say_ram(struct producer *p)
 {
 	const struct ram *ram = &p->ram;
 
-	if (!producer_room(p, 2 + 2 * ram->n))
+	if (!producer_room(p, 2 + 3 * ram->n))
 		return false;
 	/* No page of a store is at address 1. */
 	for (u32 i = 0; i < RING_MAPS; i++)
 		p->map[i].gva = 1;
-	producer_put(p, 0, 0, RING_RAM, 1);
+	producer_say_one(p, RING_RAM, 0, 0);
 	for (u32 i = 0; i < ram->n; i++) {
 		const struct ram_range *r = &ram->range[i];
 
-		producer_put(p, r->gpa, r->host, RING_RAM, 0);
-		producer_put(p, r->size, r->readonly, RING_RAM_END, r->hidden);
+		producer_say(p, RING_RANGE,
+			     (r->readonly ? RING_ROM : 0) | (r->hidden ? RING_HIDDEN : 0),
+			     (u64[]){r->gpa, r->host, r->size});
 	}
-	producer_put(p, 0, 0, RING_RAM, 2);
+	producer_say_one(p, RING_RAM_END, 0, 0);
 	return true;
 }
 
@@ -131,14 +131,19 @@ static __attribute__((noinline)) u64 value_small(u32 info, u32 size)
 	return value;
 }
 
+/* What a store says of its address. */
+static inline u32 store_at(u64 gva)
+{
+	return ring_map_slot(gva) << 12 | (u32)(gva & 0xfff);
+}
+
 static void put_io(struct producer *p, u64 gpa, u64 gva, const u8 *bytes, u32 size, u32 site,
 		   bool known)
 {
 	u64 value = 0;
 
 	memcpy(&value, bytes, size);
-	producer_put(p, gpa, known ? value : 0, RING_IO, site);
-	producer_put(p, gva, known, RING_IO_AT, 0);
+	producer_say(p, RING_IO, site, (u64[]){gpa, known ? value : 0, gva, known});
 }
 
 static void put_piece(struct producer *p, const struct place *at, u64 gva, const u8 *bytes,
@@ -151,7 +156,7 @@ static void put_piece(struct producer *p, const struct place *at, u64 gva, const
 	} else if (at->kind == PLACE_RAM) {
 		memcpy(&value, bytes, size);
 		say_map(p, gva, at);
-		producer_put(p, gva, value, site, 0);
+		producer_put(p, value, site, store_at(gva));
 	} else if (at->kind == PLACE_ROM) {
 		__atomic_store_n(&p->shared->rom, p->shared->rom + 1, __ATOMIC_RELAXED);
 	} else {
@@ -309,12 +314,10 @@ static __attribute__((noinline)) void store_slow(unsigned vcpu, u32 info, u64 gv
 		producer_lost(p, RING_LOST_FULL);
 		goto out;
 	}
-	if (p->lost) {
-		producer_put(p, p->lost, p->lost_since_ns, RING_LOST, p->lost_why);
-		p->lost = 0;
-	}
+	if (p->lost)
+		producer_say_lost(p);
 	if (p->vcpu != vcpu) {
-		producer_put(p, vcpu, 0, RING_VCPU, 0);
+		producer_say_one(p, RING_VCPU, vcpu, 0);
 		p->vcpu = vcpu;
 	}
 	if (place_layout == PLACE_V6 || (place_layout && qemu_plugin_mem_get_value))
@@ -360,7 +363,7 @@ void store_callback(unsigned vcpu, u32 info, u64 gva, void *arg)
 	else
 		value = value_small(info, 1u << HOW_SHIFT(how));
 	producer_ahead(p);
-	producer_put(p, gva, value, HOW_SITE(how), 0);
+	producer_put(p, value, HOW_SITE(how), slot << 12 | (u32)(gva & 0xfff));
 	producer_publish(p);
 	return;
 slow:
