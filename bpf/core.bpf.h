@@ -13,6 +13,7 @@
 const volatile u32 backend;
 const volatile u32 only_vm; /* number of the VM to record */
 const volatile u32 nwatch;  /* watched ranges, whole pages */
+const volatile u32 capture; /* 1: what devices write is copied wherever it goes */
 const volatile struct gpa_range watch[MAX_WATCH];
 const volatile u32 nasked; /* the bytes asked for within them */
 const volatile struct gpa_range asked[MAX_WATCH];
@@ -93,7 +94,9 @@ struct thread {
 	u64 pop_vq; /* argument of the virtqueue_pop() that is running */
 	u32 fd;	    /* the descriptor that KVM_RUN was called on */
 	u32 vm;
-	u32 seq; /* events of this thread so far, the lost ones too */
+	u32 seq;       /* events of this thread so far, the lost ones too */
+	u64 fault;     /* error code of its last page fault, and DIRTY_IN_FAULT; 0: none */
+	u64 fault_rip; /* where that was */
 	u16 vcpu_id;
 	u16 nreq; /* stores that the running instruction asked for */
 	struct store_request req[MAX_REQUESTS];

@@ -99,6 +99,8 @@ static __noinline int page_fault(u64 addr, u64 error)
 	if (!c.th)
 		return 0;
 	FIRED_ATOMIC(mmu__page_fault);
+	c.th->fault = error & FAULT_MMIO ? 0 : error | DIRTY_IN_FAULT;
+	c.th->fault_rip = KVM_READ(kvm_vcpu, c.th->vcpu, arch.regs[REG_RIP]);
 	if (error & FAULT_MMIO) {
 		COUNT(mmio_faults);
 		return 0;
@@ -485,6 +487,9 @@ static __noinline int dirty_log(u64 kvm, u64 slot_at, u64 gfn)
 	e->slot = BPF_CORE_READ(slot, id);
 	e->via = DIRTY_VIA_LOG;
 	FILL_AT(&c, e);
+	if (c.run && c.th && c.th->fault &&
+	    c.th->fault_rip == KVM_READ(kvm_vcpu, c.th->vcpu, arch.regs[REG_RIP]))
+		e->error = c.th->fault;
 	submit(e);
 	return 0;
 }

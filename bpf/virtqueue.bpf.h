@@ -189,9 +189,11 @@ static long copy_piece(u32 i, struct segments *s)
 		stop = end;
 	len = stop - gpa;
 	s->at += len;
-	if (!in_watch(gpa, stop))
+	if (!capture && !in_watch(gpa, stop))
 		return 0;
-	e = reserve(s->th, sizeof(*e), s->t_ns, gpa, stop, ORIGIN_VIRTQUEUE);
+	/* That it was written is told anyway; pages are copied. */
+	e = reserve(s->th, sizeof(*e), s->t_ns, gpa, stop,
+		    capture ? ORIGIN_NONE : ORIGIN_VIRTQUEUE);
 	if (!e)
 		return 0;
 	stamp(&e->h, s->th, EVENT_content, s->t_ns);
@@ -216,7 +218,7 @@ static long copy_segment(u32 i, struct segments *s)
 		return 1;
 	if (!segment_read(s, i))
 		return 0;
-	if (!in_watch(s->gpa, s->gpa + s->len))
+	if (!capture && !in_watch(s->gpa, s->gpa + s->len))
 		return 0;
 	s->at = 0;
 	bpf_loop((s->len >> 12) + 2 < (1 << 16) ? (s->len >> 12) + 2 : (1 << 16), copy_piece, s, 0);
@@ -497,7 +499,7 @@ static __always_inline int complete(u64 vq, u64 elem, u32 len)
 	s.n = el.in_num < QUEUE_SIZE_MAX ? el.in_num : QUEUE_SIZE_MAX;
 	s.left = len;
 	emit_segments(&s);
-	if (nwatch)
+	if (nwatch || capture)
 		copy_segments(&s);
 	return 0;
 }

@@ -114,6 +114,10 @@ bool event_range(const struct event *ev, u64 *gpa, u64 *end)
 		*gpa = ((const struct event_unseen *)ev)->gpa;
 		len = ((const struct event_unseen *)ev)->len;
 		break;
+	case EVENT_version:
+		*gpa = ((const struct event_version *)ev)->gpa;
+		len = VERSION_PAGE;
+		break;
 	default:
 		return false;
 	}

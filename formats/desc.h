@@ -65,7 +65,7 @@ extern const unsigned event_header_nfields;
 const struct event_desc *event_desc(unsigned kind);
 
 /* Range of guest-physical addresses whose content the event tells of: mmio, store, vq_sg, content,
- * unseen. False for the other kinds. Half-open; never wraps (clipped at 2^64-1). */
+ * unseen, version. False for the other kinds. Half-open; never wraps (clipped at 2^64-1). */
 bool event_range(const struct event *ev, u64 *gpa, u64 *end);
 
 /* Name of a value of an enumeration, or NULL. */

@@ -51,6 +51,17 @@ enum queue_backend { ENUM_BACKEND(BACKEND_ITEM) };
 #define CONTENT_WHY_ITEM(num, name, text) CONTENT_WHY_##name = (num),
 enum content_why { ENUM_CONTENT_WHY(CONTENT_WHY_ITEM) };
 #undef CONTENT_WHY_ITEM
+#define VERSION_HOW_ITEM(num, name, text) VERSION_HOW_##name = (num),
+enum version_how { ENUM_VERSION_HOW(VERSION_HOW_ITEM) };
+#undef VERSION_HOW_ITEM
+#define VERSION_PAGE 4096u /* bytes from event_version.gpa on that it tells of */
+
+/* Bits of event_page_fault.error: the processor's (Intel SDM 3A, 4.7), and KVM's PFERR_GUEST_PAGE
+ * (arch/x86/include/asm/kvm_host.h). */
+#define FAULT_STORE	 2u
+#define FAULT_GUEST_WALK (1ull << 33) /* the walk of the guest's own page tables */
+/* Of event_dirty.error. */
+#define DIRTY_IN_FAULT			(1ull << 63)
 #define PROBE_HOW_ITEM(num, name, text) PROBE_HOW_##name = (num),
 enum probe_how { ENUM_PROBE_HOW(PROBE_HOW_ITEM) };
 #undef PROBE_HOW_ITEM

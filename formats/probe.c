@@ -32,6 +32,7 @@ struct probe {
 struct probe_columns {
 	struct column_reader gpa, len, site;
 	u64 len_mask;
+	u64 whole; /* bytes of every event's range, where no column tells; else 0 */
 	bool has_site;
 };
 
@@ -84,8 +85,8 @@ static bool kind_touches(struct probe *p, struct probe_columns *c, u32 n)
 		site->gpa = gpa;
 		site->len = number_take(&c->len, i, site->len) & c->len_mask;
 		/* gpa + len may wrap: then it reaches to the end of everything. */
-		if (site->len && gpa < p->end &&
-		    (gpa + site->len > p->gpa || gpa + site->len < gpa))
+		const u64 len = c->whole ? c->whole : site->len;
+		if (len && gpa < p->end && (gpa + len > p->gpa || gpa + len < gpa))
 			return true;
 	}
 	return false;
@@ -125,7 +126,7 @@ static bool columns_open(struct probe_columns *c, const struct model_plan *plan,
 /* Whether events of the kind have a range: event_range() knows. */
 static bool kind_has_range(u64 kind)
 {
-	struct event_content ev = {0};
+	struct event_version ev = {0};
 	u64 gpa, end;
 
 	if (kind >= EVENT_MAX)
@@ -157,8 +158,10 @@ bool probe_run(struct probe *p, struct span fields, u32 events, u64 gpa, u64 end
 		if (!kind_has_range(kind))
 			continue;
 		model_plan_make(&plan, (unsigned)kind);
-		if (!columns_open(&columns, &plan, ncolumns, span_of(section, size), (u32)n) ||
-		    kind_touches(p, &columns, (u32)n))
+		if (!columns_open(&columns, &plan, ncolumns, span_of(section, size), (u32)n))
+			return true;
+		columns.whole = kind == EVENT_version ? VERSION_PAGE : 0;
+		if (kind_touches(p, &columns, (u32)n))
 			return true;
 	}
 	return fields.bad;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/delta.h"
 #include "formats/stores.h"
 #include "formats/wire.h"
 
@@ -16,10 +17,8 @@
 #define PROGRESS_EACH (1u << 22)
 
 static const bool film_kinds[EVENT_MAX] = {
-	[EVENT_mmio] = true,
-	[EVENT_store] = true,
-	[EVENT_content] = true,
-	[EVENT_unseen] = true,
+	[EVENT_mmio] = true,   [EVENT_store] = true,   [EVENT_content] = true,
+	[EVENT_unseen] = true, [EVENT_version] = true,
 };
 
 struct film {
@@ -162,6 +161,26 @@ static int write_take(struct film *f, struct film_write w)
 	return 0;
 }
 
+/* Each run of it as a write. */
+static int version_take(struct film *f, const struct event_version *v, struct film_write w)
+{
+	struct delta d;
+	int err = 0;
+
+	if (v->len > sizeof(v->data) || v->gpa & PAGE_MASK || v->gpa > UINT64_MAX - FILM_PAGE)
+		return 0;
+	f->done++;
+	w.since_ns = v->t0_ns;
+	w.version = true;
+	for (d = delta_open(v->data, v->len); !err && delta_next(&d);) {
+		w.gpa = v->gpa + d.off;
+		w.len = d.len;
+		w.bytes = d.bytes;
+		err = write_take(f, w);
+	}
+	return err;
+}
+
 static int event_take(struct film *f, const struct event *ev, u64 seq)
 {
 	struct film_write w = {.at = {ev->t_ns, seq}, .vcpu = ev->vcpu};
@@ -205,6 +224,8 @@ static int event_take(struct film *f, const struct event *ev, u64 seq)
 		w.since_ns = unseen->t0_ns;
 		break;
 	}
+	case EVENT_version:
+		return version_take(f, (const struct event_version *)ev, w);
 	default:
 		return 0;
 	}

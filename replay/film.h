@@ -26,7 +26,8 @@ struct film_write {
 	const u8 *bytes;
 	enum origin origin; /* ORIGIN_NONE: a look at memory, which is no write */
 	u64 pc;		    /* ORIGIN_VCPU: linear */
-	u64 since_ns;	    /* ORIGIN_UNSEEN */
+	u64 since_ns;	    /* ORIGIN_UNSEEN, and of a version */
+	bool version;	    /* the page was found changed; the origin is not known by this */
 	u16 vcpu;
 };
 

@@ -24,7 +24,7 @@ struct case_file {
 
 static bool kept_is_write(const struct kept *k)
 {
-	return k->kind == ENTRY_STORE || k->kind == ENTRY_TRANSFER || k->kind == ENTRY_UNSEEN;
+	return k->kind != ENTRY_CAPTURE && k->kind != ENTRY_LOOK;
 }
 
 static const struct kept *active(const struct piece *p, size_t i)
@@ -239,12 +239,18 @@ static bool rule_gap(struct case_file *c, struct answer *a)
 	return false;
 }
 
+static bool is_version(const struct case_file *c)
+{
+	return c->write && c->piece->pile->writes[c->write->write].version_how;
+}
+
 static bool rule_ring(const struct case_file *c, struct answer *a)
 {
 	const struct ring *ring = state_ring(c->piece->state, c->piece->gpa, c->from, c->limit);
 	char name[48], seen[80];
 
-	if (!ring)
+	/* Found changed, it is no more than one of those who could have. */
+	if (!ring || is_version(c))
 		return false;
 	last_seen(c, seen, sizeof(seen));
 	a->verdict = VERDICT_UNKNOWN;
@@ -379,6 +385,19 @@ static void answer_initial(const struct case_file *c, struct answer *a, enum loo
 			 SECONDS(c->from.t_ns), compared ? "" : sure);
 }
 
+/* The page was found changed: who did it was not seen. */
+static void answer_candidates(const struct case_file *c, struct answer *a)
+{
+	const struct write *w = a->write;
+
+	(void)c;
+	a->verdict = VERDICT_CANDIDATES;
+	snprintf(a->detail, sizeof(a->detail),
+		 "changed between %llu.%09llu s and %llu.%09llu s; nobody was seen to store these "
+		 "bytes",
+		 SECONDS(w->since_ns), SECONDS(w->at.t_ns));
+}
+
 /* False when the piece must be judged byte by byte. */
 static bool case_judge(struct case_file *c, struct answer *a)
 {
@@ -412,6 +431,8 @@ static bool case_judge(struct case_file *c, struct answer *a)
 		answer_vhost(c, a, &vhost, "; no later look at the memory shows that it did not");
 	} else if (looks == LOOKS_DIFFER) {
 		answer_differ(c, a, odd);
+	} else if (c->write && a->write->version_how) {
+		answer_candidates(c, a);
 	} else if (c->write) {
 		a->verdict = VERDICT_WRITTEN_BY;
 	} else {

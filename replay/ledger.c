@@ -7,17 +7,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/delta.h"
 #include "formats/desc.h"
 
 static const bool ledger_kinds[EVENT_MAX] = {
 	[EVENT_mmio] = true,	[EVENT_store] = true,  [EVENT_vq_sg] = true,
-	[EVENT_content] = true, [EVENT_unseen] = true,
+	[EVENT_content] = true, [EVENT_unseen] = true, [EVENT_version] = true,
 };
 
 struct ledger {
 	const struct coverage *coverage;
 	struct ledger_spec spec;
 	struct cursor *cursor;
+	/* A page that was found changed, and the runs of it that were not told yet. */
+	const struct event_version *version;
+	u64 version_seq;
+	struct delta delta;
 	char message[256];
 };
 
@@ -48,6 +53,43 @@ int ledger_open(struct ledger **out, struct reader *r, const struct coverage *co
 	}
 	*out = l;
 	return 0;
+}
+
+static bool in_spec(const struct ledger *l, const struct entry *e)
+{
+	return e->gpa < l->spec.end && e->end > l->spec.gpa &&
+	       moment_before(e->at, l->spec.limit) && !moment_before(e->at, l->spec.from);
+}
+
+static void version_begin(struct ledger *l, const struct event_version *v, u64 seq)
+{
+	if (v->len > sizeof(v->data) || v->gpa & 0xfff || v->gpa > UINT64_MAX - 0x1000)
+		return;
+	l->version = v;
+	l->version_seq = seq;
+	l->delta = delta_open(v->data, v->len);
+}
+
+/* The next run of the version at hand. */
+static bool version_entry(struct ledger *l, struct entry *e)
+{
+	const struct event_version *v = l->version;
+
+	while (v && delta_next(&l->delta)) {
+		*e = (struct entry){
+			.kind = ENTRY_VERSION,
+			.at = {v->h.t_ns, l->version_seq},
+			.gpa = v->gpa + l->delta.off,
+			.end = v->gpa + l->delta.off + l->delta.len,
+			.bytes = l->delta.bytes,
+			.since_ns = v->t0_ns,
+			.ev = &v->h,
+		};
+		if (in_spec(l, e))
+			return true;
+	}
+	l->version = NULL;
+	return false;
 }
 
 /* False when the event is no entry. */
@@ -109,9 +151,7 @@ static bool entry_of(const struct ledger *l, const struct event *ev, u64 seq, st
 	}
 	if (!event_range(ev, &e->gpa, &e->end) || e->end <= e->gpa)
 		return false;
-	if (e->gpa >= l->spec.end || e->end <= l->spec.gpa)
-		return false;
-	if (!moment_before(e->at, l->spec.limit) || moment_before(e->at, l->spec.from))
+	if (!in_spec(l, e))
 		return false;
 	return e->kind != ENTRY_STORE ||
 	       coverage_on(l->coverage, ORIGIN_VCPU, e->gpa, e->end, e->at);
@@ -160,6 +200,11 @@ struct write entry_write(const struct entry *e)
 		w.since_ns = e->since_ns;
 		w.why = ((const struct event_unseen *)e->ev)->why;
 		break;
+	case ENTRY_VERSION:
+		w.ev.h = *e->ev;
+		w.since_ns = e->since_ns;
+		w.version_how = ((const struct event_version *)e->ev)->how;
+		break;
 	case ENTRY_CAPTURE:
 	case ENTRY_LOOK:
 		break;
@@ -173,9 +218,13 @@ int ledger_next(struct ledger *l, struct entry *e)
 		const struct event *ev;
 		u64 seq;
 
+		if (version_entry(l, e))
+			return 1;
 		switch (cursor_next(l->cursor, &ev, &seq)) {
 		case CURSOR_MORE:
-			if (entry_of(l, ev, seq, e))
+			if (ev->kind == EVENT_version)
+				version_begin(l, (const struct event_version *)ev, seq);
+			else if (entry_of(l, ev, seq, e))
 				return 1;
 			break;
 		case CURSOR_STORES:

@@ -14,6 +14,7 @@ enum entry_kind {
 	ENTRY_CAPTURE,	/* the bytes that a transfer left, same `req`; before or after it */
 	ENTRY_LOOK,	/* what RAM held at that moment; not a write */
 	ENTRY_UNSEEN,	/* somebody wrote these bytes since `since_ns`, unseen */
+	ENTRY_VERSION,	/* they changed since `since_ns`: a run of a page that was copied */
 };
 
 struct entry {
@@ -23,13 +24,13 @@ struct entry {
 	const u8 *bytes;	/* end - gpa of them; NULL for a transfer */
 	u64 req;		/* transfer, capture */
 	u8 look;		/* enum content_why */
-	u64 since_ns;		/* unseen */
+	u64 since_ns;		/* unseen, version */
 	const struct event *ev; /* lives, as `bytes` does, until the next call */
 };
 
 static inline bool entry_is_write(const struct entry *e)
 {
-	return e->kind == ENTRY_STORE || e->kind == ENTRY_TRANSFER || e->kind == ENTRY_UNSEEN;
+	return e->kind != ENTRY_CAPTURE && e->kind != ENTRY_LOOK;
 }
 
 struct ledger_spec {
@@ -75,7 +76,8 @@ struct write {
 		struct event_vq_sg sg;	/* ORIGIN_VIRTQUEUE */
 	} ev;
 	struct request request; /* ORIGIN_VIRTQUEUE */
-	u64 since_ns;		/* ORIGIN_UNSEEN: it happened after this */
+	u64 since_ns;		/* of a window: it happened after this */
+	u8 version_how;		/* enum version_how: a page that was found changed; else NONE */
 	enum why why;		/* ORIGIN_UNSEEN */
 	u64 gva;		/* ORIGIN_VCPU, when has_gva */
 	bool has_gva, raced;

@@ -77,7 +77,8 @@ static struct moment trusted_since(const struct coverage *c, const struct state 
 	const struct blind vhost = coverage_blind(c, ORIGIN_VHOST, gpa, since, limit);
 	if (vhost.level == BLIND_HERE)
 		since = vhost.until;
-	const struct ring *ring = state_ring(s, gpa, since, limit);
+	/* What is written to a used ring comes with a comparison, too. */
+	const struct ring *ring = compared ? NULL : state_ring(s, gpa, since, limit);
 	return ring ? moment_max(since, ring->until) : since;
 }
 

@@ -47,6 +47,9 @@ done)
 [ -z "$log" ]
 report "no file past 700 lines" $? "$log"
 
+log=$(find tests -name '*.py' -print0 | xargs -0 pyflakes3 2>&1)
+report "Python that names what it uses" $? "$log"
+
 if [ -x "$B/tests/gen/gen_events" ]; then
 	log=$("$B/tests/gen/gen_events" | diff -u docs/events.md - 2>&1)
 	report "docs/events.md is what events.def says" $? "$log"

@@ -8,7 +8,7 @@ build="gcc libc6-dev make clang bpftool libbpf-dev libelf-dev libdw-dev libzstd-
 libroaring-dev libcap-dev libzydis-dev linux-libc-dev"
 demo="qemu-system-x86 seabios"
 test="libcmocka-dev libjansson-dev clang-format cppcheck libclang-rt-14-dev python3 python3-zstandard
-python3-xxhash binutils util-linux bsdextrautils libcap2-bin libc-bin procps sudo mandoc qemu-system-arm
+python3-xxhash pyflakes3 binutils util-linux bsdextrautils libcap2-bin libc-bin procps sudo mandoc qemu-system-arm
 gcc-aarch64-linux-gnu"
 vm="busybox-static cpio xz-utils qemu-system-common util-linux python3"
 bench="trace-cmd linux-perf bpftrace zstd time util-linux"

@@ -23,7 +23,8 @@ static __thread struct vcpu *my_vcpu __attribute__((tls_model("initial-exec")));
 static int slot_install(void *ctx, u32 id, u32 flags, u64 gpa, u64 size, u64 hva)
 {
 	struct agent *a = ctx;
-	struct kvm_userspace_memory_region r = {id, flags, gpa, size, hva};
+	struct kvm_userspace_memory_region r = {id, pages_flags(&a->pages, flags, size), gpa, size,
+						hva};
 
 	return kvm_call(a->vm_fd, KVM_SET_USER_MEMORY_REGION, &r);
 }
@@ -53,39 +54,47 @@ static const struct slots_ops slots_kvm = {
 	.report = slot_report,
 };
 
-static int log_get(void *ctx, u32 id, u64 *bitmap)
-{
-	struct kvm_dirty_log log = {.slot = id, .dirty_bitmap = bitmap};
-
-	return kvm_call(((struct agent *)ctx)->vm_fd, KVM_GET_DIRTY_LOG, &log);
-}
-
-static int log_clear(void *ctx, u32 id, u64 first, u32 npages, const u64 *bitmap)
-{
-	struct kvm_clear_dirty_log log = {.slot = id,
-					  .num_pages = npages,
-					  .first_page = first,
-					  .dirty_bitmap = (void *)bitmap};
-
-	return kvm_call(((struct agent *)ctx)->vm_fd, KVM_CLEAR_DIRTY_LOG, &log);
-}
-
-static const struct dirty_ops dirty_kvm = {.get = log_get, .clear = log_clear};
-
 /* --- the VM's ioctls; all with the lock held, all return the result or -errno --- */
+
+/* slots_set() in pages mode: what was written to memory that goes is taken down before. */
+static int logged_set(struct agent *a, struct slot *s, u32 id, u32 flags, u64 gpa, u64 size,
+		      u64 hva)
+{
+	const bool leaves = s && (!size || gpa != s->gpa), stays = s && !leaves;
+	const u32 before = stays ? s->flags : 0;
+	const bool paused = leaves && a->pages.on && !run_pause(&a->run);
+	int err;
+
+	if (leaves)
+		pages_leave(&a->pages, &a->slots, s, id, &agent_dirty_kvm, a, &a->scratch);
+	if (leaves && a->pages.on && !paused) /* somebody may be writing still */
+		pages_note_all(&a->pages, s);
+	err = slots_set(&a->slots, id, flags, gpa, size, hva);
+	if (paused)
+		run_resume(&a->run);
+	s = slots_find(&a->slots, id);
+	if (err || !s)
+		return err;
+	if (!stays)
+		pages_note_all(&a->pages, s);
+	if ((before ^ flags) & KVM_MEM_LOG_DIRTY_PAGES)
+		pages_vmm_logs(&a->pages, s, id, flags & KVM_MEM_LOG_DIRTY_PAGES);
+	return 0;
+}
 
 static int on_memory_region(struct agent *a, u32 id, u32 flags, u64 gpa, u64 size, u64 hva)
 {
 	struct slot *s = slots_find(&a->slots, id);
 	u64 old_gpa = s ? s->gpa : gpa, old_size = s ? s->size : 0, old_hva = s ? s->hva : hva;
-	int err = slots_set(&a->slots, id, flags, gpa, size, hva);
+	int err = a->pages.shared ? logged_set(a, s, id, flags, gpa, size, hva)
+				  : slots_set(&a->slots, id, flags, gpa, size, hva);
 	u64 num[6] = {id >> 16, id & 0xffff, flags, gpa, size, hva};
 
 	if (!size) {
 		num[3] = old_gpa;
 		num[5] = old_hva;
 	}
-	if (!err && (slots_configured(&a->slots, gpa, gpa + size) ||
+	if (!err && (a->pages.shared || slots_configured(&a->slots, gpa, gpa + size) ||
 		     slots_configured(&a->slots, old_gpa, old_gpa + old_size)))
 		agent_link_send(&a->link, AGENT_SLOT, num, NULL);
 	return err;
@@ -110,7 +119,11 @@ static int on_get_dirty_log(struct agent *a, struct kvm_dirty_log *log)
 
 	if (!s)
 		return kvm_call(a->vm_fd, KVM_GET_DIRTY_LOG, log);
-	return dirty_get(&a->slots, s, log->slot, &dirty_kvm, a, &a->scratch, log->dirty_bitmap);
+	const int err = dirty_get(&a->slots, s, log->slot, &agent_dirty_kvm, a, &a->scratch,
+				  log->dirty_bitmap);
+	if (!err && a->pages.shared)
+		pages_vmm_got(&a->pages, s, log->slot, log->dirty_bitmap);
+	return err;
 }
 
 static int on_clear_dirty_log(struct agent *a, struct kvm_clear_dirty_log *log)
@@ -119,8 +132,11 @@ static int on_clear_dirty_log(struct agent *a, struct kvm_clear_dirty_log *log)
 
 	if (!s)
 		return kvm_call(a->vm_fd, KVM_CLEAR_DIRTY_LOG, log);
-	return dirty_clear(&a->slots, s, log->slot, &dirty_kvm, a, &a->scratch, log->first_page,
-			   log->num_pages, log->dirty_bitmap);
+	if (a->pages.shared)
+		pages_vmm_clears(&a->pages, s, log->slot, log->first_page, log->num_pages,
+				 log->dirty_bitmap);
+	return dirty_clear(&a->slots, s, log->slot, &agent_dirty_kvm, a, &a->scratch,
+			   log->first_page, log->num_pages, log->dirty_bitmap);
 }
 
 static int on_create_vcpu(struct agent *a, u32 id)
@@ -149,6 +165,10 @@ static int on_enable_cap(struct agent *a, const struct kvm_enable_cap *cap)
 		a->msr.vmm_reasons = cap->args[0];
 	if (cap->cap == KVM_CAP_EXIT_ON_EMULATION_FAILURE)
 		a->emulation_cap_vmm = cap->args[0] & 1;
+	if (cap->cap == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) {
+		a->pages.manual = cap->args[0] & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE;
+		a->pages.initially_set = cap->args[0] & KVM_DIRTY_LOG_INITIALLY_SET;
+	}
 	return 0;
 }
 
@@ -173,7 +193,7 @@ static int on_check_extension(struct agent *a, int fd, unsigned long cap)
 		return ret;
 	if (cap == KVM_CAP_NR_MEMSLOTS)
 		return (int)slots_answer((u32)ret);
-	if (!a->watching ||
+	if (!(a->watching || a->pages.shared) ||
 	    (cap != KVM_CAP_DIRTY_LOG_RING && cap != KVM_CAP_DIRTY_LOG_RING_ACQ_REL))
 		return ret;
 	if (!a->ring_told)
@@ -224,6 +244,8 @@ static int vcpu_run(struct agent *a, struct vcpu *v, void *arg)
 	bool again;
 	int ret;
 
+	if (a->pages.shared && v->run) /* so that it can be paused */
+		return run_enter(&a->run, v, arg);
 	if (!a->watching || !v->run)
 		return kvm_call(v->fd, KVM_RUN, arg);
 
@@ -257,6 +279,8 @@ static void vcpu_begin(struct agent *a, struct vcpu *v)
 			"unnoticed");
 	pthread_mutex_unlock(&a->lock);
 	my_vcpu = v;
+	if (a->pages.shared)
+		agent_starting(a);
 }
 
 static int on_vcpu_ioctl(struct agent *a, struct vcpu *v, u32 req, void *arg)
@@ -346,6 +370,7 @@ static void recorder_find(struct agent *a, int kvm_fd)
 	environment_clean();
 	a->pid = getpid();
 	a->watching = a->link.nranges > 0;
+	a->pages.shared = a->link.pages;
 	slots_init(&a->slots, &slots_kvm, a, (u32)nslots, a->link.range, a->link.nranges);
 	a->phase = PHASE_LINKED;
 }
@@ -387,6 +412,7 @@ static int vm_create(struct agent *a, int kvm_fd, void *arg)
 		/* The one before was closed: it was made to look at KVM. */
 		slots_forget(&a->slots);
 		memset(&a->msr, 0, sizeof(a->msr));
+		pages_forget(&a->pages);
 		a->run.nvcpus = 0;
 		a->emulation_cap = a->emulation_cap_vmm = false;
 		a->vm_fd = fd;
@@ -403,7 +429,7 @@ static int vm_create(struct agent *a, int kvm_fd, void *arg)
 		return fd;
 	}
 	a->run.mmap_size = (size_t)size;
-	if (a->watching && a->link.flags & AGENT_ARM)
+	if (a->link.flags & AGENT_ARM)
 		agent_arm(a);
 	return fd;
 }

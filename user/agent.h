@@ -16,7 +16,7 @@
 #include "../formats/event.h"
 
 #define AGENT_ENV      "VMBLAME_AGENT"
-#define AGENT_VERSION  3
+#define AGENT_VERSION  4
 #define AGENT_RANGES   64
 #define AGENT_STALL_NS 3000000000ull
 #define AGENT_VCPUS    256
@@ -50,26 +50,38 @@ enum agent_type {
 
 	/* What an instruction did that KVM could not emulate; text: struct agent_stepped */
 	AGENT_STEPPED = 10,
+	/* Pages mode: the first vCPU is about to run; the agent waits for AGENT_OK, 10 s at most */
+	AGENT_STARTING = 11,
+	/* num: CLOCK_MONOTONIC before the first slot's log was read, pages in the set, which set of
+	 * struct agent_pages; t_ns: when the last one was cleared. Answers AGENT_HARVEST */
+	AGENT_HARVESTED = 12,
 
 	/* --- recorder to agent; exactly AGENT_MSG_SIZE bytes, but for CONFIG's ranges --- */
 
-	/* num: flags (AGENT_ARM: from the start, AGENT_RACY: vCPUs need not take turns); nranges
-	 * and range[]. Ancillary data: the fd of struct agent_shared, then, if there is one, that
-	 * of a map of AGENT_VCPUS struct agent_dropped, by vCPU id */
+	/* num: flags (AGENT_ARM: from the start, AGENT_RACY: vCPUs need not take turns, AGENT_LOG:
+	 * pages mode); nranges and range[]. Ancillary data: the fd of struct agent_shared; then, in
+	 * pages mode, that of struct agent_pages; then, if there is one, that of a map of
+	 * AGENT_VCPUS struct agent_dropped, by vCPU id */
 	AGENT_CONFIG = 32,
-	/* Arm all configured ranges; answered by AGENT_ARMED... and AGENT_OK */
+	/* Arm all configured ranges, and in pages mode have KVM log; answered by AGENT_ARMED...
+	 * and AGENT_OK */
 	AGENT_ARM_NOW = 33,
 	/* num[2] may be enum why. Open everything for good; answered by AGENT_OPENED... and
 	   AGENT_OK */
 	AGENT_DISARM = 34,
 	/* num: gpa, size, enum why. Open these pages for good; answered likewise */
 	AGENT_OPEN = 35,
-	/* Either way: done. From the agent: num[0] is the type that it answers */
+	/* Either way: done. num[0] is the type that it answers */
 	AGENT_OK = 36,
+	/* Pages mode. num: 1: with no vCPU in KVM_RUN, until AGENT_RESUME. The other set is zeroes.
+	 * Answered by AGENT_HARVESTED */
+	AGENT_HARVEST = 37,
+	AGENT_RESUME = 38,
 };
 
 #define AGENT_ARM  1
 #define AGENT_RACY 2
+#define AGENT_LOG  4
 
 struct agent_range {
 	u64 gpa, end; /* page-aligned, half-open, sorted, not overlapping */
@@ -168,6 +180,24 @@ struct agent_shared {
 	u64 replayed;	 /* stores from struct agent_dropped that the agent did */
 	u64 unreplayed;	 /* such stores that it could not do: not to an armed page */
 	u64 unsent;	 /* messages that the socket did not take */
+};
+
+/*
+ * Shared memory of pages mode (a sparse memfd of the recorder's): pages of guest RAM that KVM's log
+ * named, by address in the VMM. The agent fills one set, the recorder reads the other, which it
+ * leaves as zeroes; AGENT_HARVEST changes them over.
+ */
+#define AGENT_BLOCKS 512
+#define AGENT_PAGES  (1ull << 25) /* 128 GiB */
+struct agent_block {
+	u64 hva, npages;
+	u64 first; /* the bit of its first page */
+};
+struct agent_pages {
+	u64 nblocks; /* only grows */
+	u64 beyond;  /* pages that there was no room for: what happens to them is not known */
+	struct agent_block block[AGENT_BLOCKS];
+	u64 bits[2][AGENT_PAGES / 64];
 };
 
 #endif

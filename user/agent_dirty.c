@@ -37,7 +37,7 @@ void dirty_bits_or(u64 *dst, u64 to, const u64 *src, u64 from, u64 n)
 	}
 }
 
-static int scratch_grow(struct dirty_scratch *scratch, size_t nwords)
+int dirty_scratch_grow(struct dirty_scratch *scratch, size_t nwords)
 {
 	void *map;
 
@@ -70,7 +70,7 @@ int dirty_get(struct slots *t, struct slot *s, u32 id, const struct dirty_ops *o
 		for (u32 i = 0; i < n && !err; i++) {
 			u64 count = p[i].size / SLOTS_PAGE;
 
-			err = scratch_grow(scratch, words_for(count));
+			err = dirty_scratch_grow(scratch, words_for(count));
 			if (!err)
 				err = ops->get(ctx, p[i].id, scratch->words);
 			if (!err)
@@ -110,7 +110,7 @@ int dirty_clear(struct slots *t, struct slot *s, u32 id, const struct dirty_ops 
 			continue;
 		aligned = (from - base) / WORD_BITS * WORD_BITS;
 		aligned_end = min_u64(words_for(to - base) * WORD_BITS, count);
-		err = scratch_grow(scratch, words_for(aligned_end - aligned));
+		err = dirty_scratch_grow(scratch, words_for(aligned_end - aligned));
 		if (err)
 			return err;
 		memset(scratch->words, 0, words_for(aligned_end - aligned) * sizeof(u64));

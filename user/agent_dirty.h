@@ -22,6 +22,9 @@ struct dirty_scratch {
 	size_t nwords;
 };
 
+/* Makes room for so many words. 0 or -ENOMEM. */
+int dirty_scratch_grow(struct dirty_scratch *scratch, size_t nwords);
+
 /* dst[to, to+n) |= src[from, from+n), in bits. */
 void dirty_bits_or(u64 *dst, u64 to, const u64 *src, u64 from, u64 n);
 

@@ -47,6 +47,7 @@ int agent_arm(struct agent *a)
 {
 	static const u64 why[6] = {WHY_EMULATION};
 
+	agent_log(a, true);
 	if (!a->slots.watch.n)
 		return 0;
 	if (emulation_cap_set(a, true))
@@ -66,6 +67,10 @@ void agent_disarm(struct agent *a, enum why why, bool self)
 {
 	u64 now_ns = sys_now_ns();
 
+	if (a->held)
+		run_resume(&a->run);
+	a->held = false;
+	agent_log(a, false);
 	if (!a->slots.watch.n)
 		return;
 	if (slots_open(&a->slots, 0, ~0ull, why))

@@ -93,9 +93,14 @@ static int config_take(struct agent_link *l, const struct agent_msg *msg, size_t
 	l->shared = map_shared(fds[0], sizeof(*l->shared), true);
 	if (!l->shared)
 		return -EPROTO;
+	l->flags = (u32)msg->num[0];
+	if (l->flags & AGENT_LOG) {
+		l->pages = --nfds ? map_shared(*++fds, sizeof(*l->pages), true) : NULL;
+		if (!l->pages)
+			return -EPROTO;
+	}
 	if (nfds > 1)
 		l->dropped = map_shared(fds[1], AGENT_VCPUS * sizeof(*l->dropped), false);
-	l->flags = (u32)msg->num[0];
 	l->nranges = msg->nranges;
 	memcpy(l->range, msg->range, msg->nranges * sizeof(l->range[0]));
 	return 0;
@@ -106,7 +111,7 @@ static int config_recv(struct agent_link *l)
 	static struct agent_msg msg;
 	union {
 		struct cmsghdr align;
-		char buf[CMSG_SPACE(2 * sizeof(int))];
+		char buf[CMSG_SPACE(3 * sizeof(int))];
 	} control;
 	struct iovec iov = {&msg, sizeof(msg)};
 	struct msghdr hdr = {.msg_iov = &iov,
@@ -114,7 +119,7 @@ static int config_recv(struct agent_link *l)
 			     .msg_control = control.buf,
 			     .msg_controllen = sizeof(control.buf)};
 	ssize_t n = recvmsg(l->fd, &hdr, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	int fds[2], err;
+	int fds[3], err;
 	size_t nfds = 0;
 
 	if (n < 0)

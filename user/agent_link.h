@@ -14,6 +14,7 @@ struct agent_link {
 	int fd;			       /* -1: not connected (any more) */
 	u32 flags;		       /* of CONFIG */
 	struct agent_shared *shared;   /* never NULL */
+	struct agent_pages *pages;     /* in pages mode, else NULL */
 	struct agent_dropped *dropped; /* AGENT_VCPUS of them, or NULL */
 	u32 nranges;
 	struct agent_range range[AGENT_RANGES];

@@ -12,6 +12,7 @@
 #include "agent_dirty.h"
 #include "agent_link.h"
 #include "agent_msr.h"
+#include "agent_pages.h"
 #include "agent_run.h"
 #include "agent_slots.h"
 
@@ -35,12 +36,16 @@ struct agent {
 	struct run run;
 	struct msr_state msr;
 	struct dirty_scratch scratch;
+	struct pages pages;
 	bool emulation_cap;	/* we have KVM_CAP_EXIT_ON_EMULATION_FAILURE on */
 	bool emulation_cap_vmm; /* the VMM wants it on */
 	bool sync_pending;	/* slots are not yet as they should be: try again */
 	bool ring_told;
 	bool several_told; /* that vCPUs take turns, or do not */
+	u32 started;	   /* futex: the recorder answered STARTING, or is gone */
 	u32 ended;	   /* futex: the recorder answered ENDING, or is gone */
+	bool starting;	   /* the recorder was told */
+	bool held;	   /* vCPUs are paused until AGENT_RESUME */
 	u64 replayed_gpa, replayed_untold;
 	u64 stepped_gpa, stepped_untold;
 	u64 broken_told; /* of run.token.broken */
@@ -59,7 +64,8 @@ void agent_say(struct agent *a, enum agent_type type, u64 n0, u64 n1, u64 n2, u6
  * there to hear. */
 void agent_disarm(struct agent *a, enum why why, bool self);
 
-/* Makes the watched pages read-only, and KVM tell us what it cannot emulate. 0 or -errno. */
+/* Makes the watched pages read-only, and KVM tell us what it cannot emulate; in pages mode, has KVM
+ * log. 0 or -errno. */
 int agent_arm(struct agent *a);
 
 /* Lets vCPUs take turns where there are several and pages are read-only. 0 or -ETIMEDOUT. */
@@ -72,8 +78,21 @@ void agent_open_kvm_page(struct agent *a, u32 msr, u64 data);
  * *storing: the VMM is going to perform a store to a watched page. */
 bool agent_exit(struct agent *a, struct vcpu *v, int ret, bool *storing);
 
+/* KVM's dirty log of the VM. */
+extern const struct dirty_ops agent_dirty_kvm;
+
+/* In pages mode: has KVM log all of RAM, or no more than the VMM asks for. */
+void agent_log(struct agent *a, bool on);
+
+/* Takes the log and tells the recorder; `hold`: with the vCPUs out of KVM_RUN until AGENT_RESUME.
+ */
+void agent_harvest(struct agent *a, bool hold);
+
 /* Starts the thread that serves the recorder. 0 or -errno. */
 int agent_thread_start(struct agent *a);
+
+/* The first vCPU is about to run, in pages mode: the recorder looks at memory first. */
+void agent_starting(struct agent *a);
 
 /* The process is about to end: tells the recorder and waits for its answer, 2 s at most. */
 void agent_ending(struct agent *a);

@@ -9,9 +9,10 @@
 #include <signal.h>
 #include <string.h>
 
-#define TICK_MS	       250
-#define ENDING_WAIT_NS 2000000000ull
-#define STACK_BYTES    (256 * 1024)
+#define TICK_MS		 250
+#define ENDING_WAIT_NS	 2000000000ull
+#define STARTING_WAIT_NS 10000000000ull
+#define STACK_BYTES	 (256 * 1024)
 
 struct heart {
 	u64 beat;
@@ -52,6 +53,12 @@ static void counts_tell(struct agent *a)
 		agent_say(a, AGENT_CHANGE, CHANGE_WHAT_ORDER_RACY, 0, 0, broken);
 }
 
+static void answered(u32 *word)
+{
+	__atomic_store_n(word, 1, __ATOMIC_SEQ_CST);
+	sys_futex_wake(word);
+}
+
 static void command_do(struct agent *a, const struct agent_msg *msg)
 {
 	u64 gpa = msg->num[0], size = msg->num[1];
@@ -70,9 +77,16 @@ static void command_do(struct agent *a, const struct agent_msg *msg)
 		if (slots_open(&a->slots, gpa, gpa + size, why))
 			a->sync_pending = true;
 		break;
+	case AGENT_HARVEST:
+		agent_harvest(a, msg->num[0]);
+		return;
+	case AGENT_RESUME:
+		if (a->held)
+			run_resume(&a->run);
+		a->held = false;
+		return;
 	case AGENT_OK:
-		__atomic_store_n(&a->ended, 1, __ATOMIC_SEQ_CST);
-		sys_futex_wake(&a->ended);
+		answered(msg->num[0] == AGENT_STARTING ? &a->started : &a->ended);
 		return;
 	default:
 		return;
@@ -85,8 +99,8 @@ static void recorder_leave(struct agent *a, enum why why)
 {
 	agent_disarm(a, why, true);
 	agent_link_close(&a->link);
-	__atomic_store_n(&a->ended, 1, __ATOMIC_SEQ_CST);
-	sys_futex_wake(&a->ended);
+	answered(&a->started);
+	answered(&a->ended);
 }
 
 static void *thread_main(void *arg)
@@ -144,9 +158,29 @@ int agent_thread_start(struct agent *a)
 	return -err;
 }
 
+static void answer_await(u32 *word, u64 wait_ns)
+{
+	const u64 until_ns = sys_now_ns() + wait_ns;
+
+	while (!__atomic_load_n(word, __ATOMIC_SEQ_CST) && sys_now_ns() < until_ns)
+		sys_futex_wait(word, 0, wait_ns / 8);
+}
+
+void agent_starting(struct agent *a)
+{
+	pthread_mutex_lock(&a->lock);
+	if (a->link.fd < 0 || !a->pages.on)
+		answered(&a->started);
+	else if (!a->starting)
+		agent_say(a, AGENT_STARTING, 0, 0, 0, 0);
+	a->starting = true;
+	pthread_mutex_unlock(&a->lock);
+	answer_await(&a->started, STARTING_WAIT_NS);
+	answered(&a->started);
+}
+
 void agent_ending(struct agent *a)
 {
-	u64 until_ns = sys_now_ns() + ENDING_WAIT_NS;
 
 	if (getpid() != a->pid)
 		return;
@@ -156,6 +190,5 @@ void agent_ending(struct agent *a)
 		__atomic_store_n(&a->ended, 0, __ATOMIC_SEQ_CST);
 	agent_say(a, AGENT_ENDING, 0, 0, 0, 0);
 	pthread_mutex_unlock(&a->lock);
-	while (!__atomic_load_n(&a->ended, __ATOMIC_SEQ_CST) && sys_now_ns() < until_ns)
-		sys_futex_wait(&a->ended, 0, ENDING_WAIT_NS / 8);
+	answer_await(&a->ended, ENDING_WAIT_NS);
 }

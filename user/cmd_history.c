@@ -7,6 +7,7 @@
 #include "symbols.h"
 #include "trace.h"
 #include "view.h"
+#include "view_suspects.h"
 
 struct args {
 	bool json;
@@ -25,12 +26,14 @@ const struct option cmd_history_options[] = {
 
 struct printer {
 	struct view view;
+	struct reader *reader;
+	struct suspects suspects;
 	bool json;
 };
 
 static int show_item(void *arg, const struct history_item *item)
 {
-	const struct printer *s = arg;
+	struct printer *s = arg;
 	const struct view_write w = {item->write, item->gpa, item->end, item->bytes, item->old};
 
 	if (item->event && s->json) {
@@ -43,10 +46,22 @@ static int show_item(void *arg, const struct history_item *item)
 		json_open(&j, NULL, '{');
 		json_u64(&j, "v", 1);
 		view_json(&j, &s->view, &w);
+		const struct suspects *suspects =
+			view_suspects(&s->suspects, &s->view, s->reader, &w);
+		if (suspects) {
+			json_open(&j, "candidates", '[');
+			view_suspects_json(&j, &s->view, suspects);
+			json_close(&j, ']');
+		}
 		json_close(&j, '}');
 		json_end(&j);
 	} else {
+		const u64 seq = s->suspects.at.seq;
 		view_line(stdout, &s->view, &w);
+		const struct suspects *suspects =
+			view_suspects(&s->suspects, &s->view, s->reader, &w);
+		if (suspects && suspects->at.seq != seq) /* once for all that it changed */
+			view_suspects_text(stdout, &s->view, suspects);
 	}
 	return ferror(stdout) ? 1 : 0;
 }
@@ -85,6 +100,7 @@ int cmd_history(int argc, char **argv)
 		return ret;
 	struct printer s = {
 		.view = {trace.state, symbols, !args.json && colour_wanted(stdout)},
+		.reader = trace.reader,
 		.json = args.json,
 	};
 	ret = history_run(trace.reader, trace.state, &h, show_item, &s, err, sizeof(err));

@@ -17,9 +17,12 @@
 
 #define DEFAULT_PATH "vmblame.vmb"
 #define RING_BYTES   (8u << 20)
+#define EPOCH_NS     10000000ull
+#define EPOCH_MIN_NS 1000000ull
+#define EPOCH_MAX_NS 10000000000ull
 
 struct args {
-	const char *output, *mode, *from, *until, *then, *ring_size, *user, *vm;
+	const char *output, *mode, *epoch, *from, *until, *then, *ring_size, *user, *vm;
 	struct option_list watch, only, with, without;
 	bool force, whole_pages, stacks, quiet, racy, lossy;
 };
@@ -29,7 +32,9 @@ const struct option cmd_record_options[] = {
 		    "the trace (" DEFAULT_PATH "; an older one becomes " DEFAULT_PATH ".old)"),
 	OPTION_FLAG(0, "force", struct args, force, "overwrite the file that -o names"),
 	OPTION_TEXT(0, "mode", "MODE", struct args, mode,
-		    "events, watch or full (watch if there is a --watch, else events)"),
+		    "events, pages, watch or full (watch if there is a --watch, else events)"),
+	OPTION_TEXT(0, "epoch", "TIME", struct args, epoch,
+		    "pages mode: how often written pages are copied (10ms)"),
 	OPTION_LIST('w', "watch", "RANGE", struct args, watch,
 		    "see every store of the guest to this range of its memory"),
 	OPTION_FLAG(0, "whole-pages", struct args, whole_pages,
@@ -59,6 +64,10 @@ const struct option cmd_record_options[] = {
 	OPTION_FLAG('q', "quiet", struct args, quiet, "no closing lines"),
 	OPTION_END,
 };
+
+/* Probes that tell who had a page opened for writing. */
+static const char *const faults[] = {"mmu__page_fault", "mmu__fast_fault", "mmu__dirty_log"};
+#define NFAULTS (sizeof(faults) / sizeof(faults[0]))
 
 static int ours(const char *fmt, const char *what, const char *why)
 {
@@ -105,9 +114,23 @@ static int parse_ranges(const char *name, const struct option_list *list, struct
 	return 0;
 }
 
+static int parse_pages(const struct args *args, struct record_opts *opts)
+{
+	opts->epoch_ns = EPOCH_NS;
+	if (args->watch.n)
+		return usage_error("record", "--mode pages sees all of RAM: no --watch");
+	if (args->epoch && (duration_parse(args->epoch, &opts->epoch_ns) ||
+			    opts->epoch_ns < EPOCH_MIN_NS || opts->epoch_ns > EPOCH_MAX_NS))
+		return usage_error("record", "--epoch %s: expected a time from 1ms to 10s",
+				   args->epoch);
+	return 0;
+}
+
 static int parse_mode(const struct args *args, struct record_opts *opts)
 {
 	opts->mode = args->mode ? args->mode : args->watch.n ? "watch" : "events";
+	if (strcmp(opts->mode, "pages") && args->epoch)
+		return usage_error("record", "--epoch needs --mode pages");
 	if (strcmp(opts->mode, "full") && (args->only.n || args->lossy))
 		return usage_error("record", "%s needs --mode full",
 				   args->only.n ? "--only" : "--lossy");
@@ -125,8 +148,9 @@ static int parse_mode(const struct args *args, struct record_opts *opts)
 			       : parse_ranges("--only", &args->only, opts);
 	}
 	if (!strcmp(opts->mode, "pages"))
-		return ours("--mode %s: %s", opts->mode, "this version does not have it");
-	return usage_error("record", "--mode %s: expected events, watch or full", opts->mode);
+		return parse_pages(args, opts);
+	return usage_error("record", "--mode %s: expected events, pages, watch or full",
+			   opts->mode);
 }
 
 static int parse_triggers(const struct args *args, struct record_opts *opts)
@@ -302,7 +326,7 @@ int cmd_record(int argc, char **argv)
 	struct operands operands = {0};
 	struct record_opts opts = {0};
 	struct output out = {.fd = -1};
-	const char *with[OPTION_LIST_MAX + 1] = {0}, *without[OPTION_LIST_MAX + 1] = {0};
+	const char *with[OPTION_LIST_MAX + NFAULTS + 1] = {0}, *without[OPTION_LIST_MAX + 1] = {0};
 	struct caller as;
 	bool never_ran = true;
 	char path[4096];
@@ -358,12 +382,14 @@ int cmd_record(int argc, char **argv)
 		without[i] = args.without.v[i];
 	for (unsigned i = 0; i < args.with.n; i++)
 		with[i] = args.with.v[i];
+	if (opts.epoch_ns)
+		memcpy(with + args.with.n, faults, sizeof(faults));
 	opts.argv = operands.rest;
 	opts.whole_pages = args.whole_pages;
 	opts.stacks = args.stacks;
 	opts.racy = args.racy;
 	opts.quiet = args.quiet;
-	opts.with = args.with.n ? with : NULL;
+	opts.with = with[0] ? with : NULL;
 	opts.without = without;
 	opts.out_path = out.path;
 	opts.out_fd = out.fd;

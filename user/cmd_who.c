@@ -12,6 +12,7 @@
 #include "symbols.h"
 #include "trace.h"
 #include "view.h"
+#include "view_suspects.h"
 
 #define EXIT_NO_ANSWER 3
 
@@ -35,6 +36,8 @@ const struct option cmd_who_options[] = {
 
 struct printer {
 	struct view view;
+	struct reader *reader;
+	struct suspects suspects; /* of the page that was asked about last */
 	bool json, unanswered, first;
 };
 
@@ -68,7 +71,26 @@ static void classes_json(struct json *j, u16 covers)
 	json_close(j, ']');
 }
 
-static void answer_json(const struct printer *s, const struct run *run, unsigned rank)
+/* A page that was found changed: the window, and who could have. */
+static void candidates_json(struct json *j, struct printer *s, const struct view_write *w)
+{
+	const struct suspects *suspects = view_suspects(&s->suspects, &s->view, s->reader, w);
+
+	json_u64(j, "seq", w->write->at.seq);
+	json_u64(j, "t_ns", w->write->since_ns);
+	json_u64(j, "t_end_ns", w->write->at.t_ns);
+	json_str(j, "precision", "page");
+	if (w->bytes)
+		json_bytes(j, "bytes", w->bytes, w->end - w->gpa);
+	if (w->old)
+		json_bytes(j, "old", w->old, w->end - w->gpa);
+	json_open(j, "candidates", '[');
+	if (suspects)
+		view_suspects_json(j, &s->view, suspects);
+	json_close(j, ']');
+}
+
+static void answer_json(struct printer *s, const struct run *run, unsigned rank)
 {
 	const struct answer *a = &run->answers[rank];
 	const struct view_write w = run_write(run, a);
@@ -94,7 +116,9 @@ static void answer_json(const struct printer *s, const struct run *run, unsigned
 		json_u64(&j, "len", run->end - run->gpa);
 		if (!a->write && a->bytes)
 			json_bytes(&j, "bytes", a->bytes, run->end - run->gpa);
-		if (a->write) {
+		if (a->verdict == VERDICT_CANDIDATES)
+			candidates_json(&j, s, &w);
+		else if (a->write) {
 			json_open(&j, "candidates", '[');
 			json_open(&j, NULL, '{');
 			view_json(&j, &s->view, &w);
@@ -144,7 +168,7 @@ static void covers_text(u16 covers)
 	puts(any ? "" : "none");
 }
 
-static void answer_text(const struct printer *s, const struct run *run, unsigned rank)
+static void answer_text(struct printer *s, const struct run *run, unsigned rank)
 {
 	const struct answer *a = &run->answers[rank];
 	const struct view_write w = run_write(run, a);
@@ -163,7 +187,7 @@ static void answer_text(const struct printer *s, const struct run *run, unsigned
 	putchar('\n');
 	if (a->detail[0])
 		printf("    %s\n", a->detail);
-	if (a->write && a->verdict != VERDICT_WRITTEN_BY)
+	if (a->write && no_answer(a))
 		puts("    The last write seen, which may not be the last one:");
 	if (a->write)
 		view_paragraph(stdout, &s->view, &w);
@@ -171,6 +195,16 @@ static void answer_text(const struct printer *s, const struct run *run, unsigned
 		fputs("    bytes       ", stdout);
 		view_bytes(stdout, a->bytes, len, 32);
 		putchar('\n');
+	}
+	if (a->verdict == VERDICT_CANDIDATES) {
+		const struct suspects *suspects =
+			view_suspects(&s->suspects, &s->view, s->reader, &w);
+		char watch[80];
+
+		if (suspects)
+			view_suspects_text(stdout, &s->view, suspects);
+		view_watch(watch, sizeof(watch), run->gpa, run->end);
+		printf("    exactly     %s tells of each store\n", watch);
 	}
 	if (!no_answer(a))
 		covers_text(a->covers);
@@ -262,6 +296,7 @@ int cmd_who(int argc, char **argv)
 	q.end = range.end;
 	struct printer s = {
 		.view = {trace.state, symbols, !args.json && colour_wanted(stdout)},
+		.reader = trace.reader,
 		.json = args.json,
 		.first = true,
 	};

@@ -21,6 +21,7 @@ struct link {
 	int listen_fd;
 	int conn_fd;
 	int shared_fd;
+	int pages_fd;
 	int dropped_fd;
 	int greeted;	 /* the peer said HELLO */
 	int owes_config; /* HELLO was handed on, CONFIG not sent yet */
@@ -31,6 +32,7 @@ struct link {
 	u32 nranges;
 	struct agent_range range[AGENT_RANGES];
 	struct agent_shared *shared;
+	struct agent_pages *pages;
 	char name[64];
 };
 
@@ -64,18 +66,17 @@ static int epoll_add(int epoll_fd, int fd)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
 }
 
-static int shared_make(struct link *l)
+static int shared_make(size_t size, int *fd, void **map)
 {
-	void *map;
-
-	l->shared_fd = memfd_create("vmblame", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (l->shared_fd < 0 || ftruncate(l->shared_fd, sizeof(*l->shared)) ||
-	    fcntl(l->shared_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+	*fd = memfd_create("vmblame", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd < 0 || ftruncate(*fd, (off_t)size) ||
+	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return -errno;
-	map = mmap(NULL, sizeof(*l->shared), PROT_READ | PROT_WRITE, MAP_SHARED, l->shared_fd, 0);
-	if (map == MAP_FAILED)
+	*map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	if (*map == MAP_FAILED) {
+		*map = NULL;
 		return -errno;
-	l->shared = map;
+	}
 	return 0;
 }
 
@@ -111,7 +112,7 @@ int link_open(struct link **out, const struct link_opts *opts)
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
-	l->listen_fd = l->conn_fd = l->shared_fd = -1;
+	l->listen_fd = l->conn_fd = l->shared_fd = l->pages_fd = -1;
 	l->dropped_fd = opts->dropped_fd;
 	l->uid = opts->uid;
 	l->flags = opts->flags;
@@ -119,7 +120,10 @@ int link_open(struct link **out, const struct link_opts *opts)
 	if (opts->nranges)
 		memcpy(l->range, opts->range, opts->nranges * sizeof(l->range[0]));
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	err = l->epoll_fd < 0 ? -errno : shared_make(l);
+	err = l->epoll_fd < 0 ? -errno
+			      : shared_make(sizeof(*l->shared), &l->shared_fd, (void **)&l->shared);
+	if (!err && l->flags & AGENT_LOG)
+		err = shared_make(sizeof(*l->pages), &l->pages_fd, (void **)&l->pages);
 	if (!err)
 		err = listen_make(l);
 	if (err) {
@@ -165,6 +169,11 @@ const struct agent_shared *link_shared(const struct link *l)
 	return l->shared;
 }
 
+struct agent_pages *link_pages(const struct link *l)
+{
+	return l->pages;
+}
+
 /* Closing takes the descriptor out of the epoll set too: nobody else holds it. */
 static void conn_drop(struct link *l)
 {
@@ -183,13 +192,19 @@ void link_refuse(struct link *l)
 static int config_send(struct link *l)
 {
 	struct agent_msg msg = {.type = AGENT_CONFIG, .nranges = l->nranges, .num = {l->flags}};
-	int fds[2] = {l->shared_fd, l->dropped_fd};
-	size_t nfds = l->dropped_fd >= 0 ? 2 : 1;
+	int fds[3] = {l->shared_fd};
+	size_t nfds = 1;
 	union {
 		struct cmsghdr align;
 		char buf[CMSG_SPACE(sizeof(fds))];
 	} control = {0};
 	struct iovec iov = {&msg, AGENT_MSG_SIZE + l->nranges * sizeof(msg.range[0])};
+
+	if (l->pages_fd >= 0)
+		fds[nfds++] = l->pages_fd;
+	if (l->dropped_fd >= 0)
+		fds[nfds++] = l->dropped_fd;
+
 	struct msghdr hdr = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = control.buf,
@@ -236,7 +251,7 @@ static int conn_accept(struct link *l)
 
 static int type_valid(u32 type)
 {
-	return (type >= AGENT_HELLO && type <= AGENT_STEPPED) || type == AGENT_OK;
+	return (type >= AGENT_HELLO && type <= AGENT_HARVESTED) || type == AGENT_OK;
 }
 
 /* LINK_NONE also when the caller turned out not to be an agent: its connection is gone then. */
@@ -315,6 +330,10 @@ void link_close(struct link *l)
 		munmap(l->shared, sizeof(*l->shared));
 	if (l->shared_fd >= 0)
 		close(l->shared_fd);
+	if (l->pages)
+		munmap(l->pages, sizeof(*l->pages));
+	if (l->pages_fd >= 0)
+		close(l->pages_fd);
 	if (l->epoll_fd >= 0)
 		close(l->epoll_fd);
 	free(l);

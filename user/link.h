@@ -19,7 +19,7 @@
 struct link;
 
 struct link_opts {
-	u32 flags;			 /* AGENT_ARM, AGENT_RACY */
+	u32 flags;			 /* AGENT_ARM, AGENT_RACY, AGENT_LOG */
 	u32 nranges;			 /* 0: the agent is passive */
 	const struct agent_range *range; /* as agent.h asks: else -EINVAL */
 	int dropped_fd; /* map of struct agent_dropped, or -1; stays the caller's */
@@ -52,7 +52,8 @@ int link_receive(struct link *l, struct agent_msg *msg);
 /* Hangs up on the agent that has just said HELLO: it stays inert. */
 void link_refuse(struct link *l);
 
-/* Sends a command (AGENT_ARM_NOW, AGENT_DISARM, AGENT_OPEN, AGENT_OK). -ENOTCONN without an agent
+/* Sends a command (AGENT_ARM_NOW, AGENT_DISARM, AGENT_OPEN, AGENT_OK, AGENT_HARVEST,
+ * AGENT_RESUME). -ENOTCONN without an agent
  * that has its CONFIG, -EAGAIN when the socket is full. */
 int link_send(struct link *l, enum agent_type type, u64 gpa, u64 size, enum why why);
 
@@ -66,6 +67,9 @@ void link_beat(struct link *l);
 
 /* Read with __atomic_load_n. Valid until link_close(). */
 const struct agent_shared *link_shared(const struct link *l);
+
+/* With AGENT_LOG; else NULL. The VMM can write to it at any time. Valid until link_close(). */
+struct agent_pages *link_pages(const struct link *l);
 
 /* Hangs up, which makes the agent open everything. NULL is fine. */
 void link_close(struct link *l);

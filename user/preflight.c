@@ -129,7 +129,11 @@ bool preflight_modes(struct preflight *p)
 		       : !p->readonly  ? "needs read-only memory slots"
 		       : !events       ? "needs what events needs"
 				       : "needs the probes that see stores");
-	preflight_tell(p, "mode", "pages", false, "this version does not have it");
+	preflight_tell(p, "mode", "pages", events && p->kvm && !p->no_preload, "%s",
+		       p->no_preload ? "the agent cannot be loaded into this VMM"
+		       : !p->kvm     ? "needs KVM: /dev/kvm that can be opened"
+		       : !events     ? "needs what events needs"
+				     : "what every page held, and who could have written it");
 	const bool full = takes_plugins(p);
 	preflight_tell(p, "mode", "full", full, "%s",
 		       full	? "every store of the guest, under TCG; needs neither KVM nor root"

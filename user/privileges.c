@@ -11,6 +11,8 @@
 
 /* kill(2) of another user's process. */
 static const cap_value_t to_signal[] = {CAP_KILL};
+/* process_vm_readv(2) from another user's process. */
+static const cap_value_t to_read[] = {CAP_SYS_PTRACE};
 /* BPF links; uprobe perf events, for which perf_uprobe_event_init() still asks CAP_SYS_ADMIN;
  * opening the VMM's executable and /proc/PID/mem. */
 static const cap_value_t to_attach[] = {CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE,
@@ -39,6 +41,8 @@ int privileges_keep(enum privileges what)
 
 	if (!err)
 		err = keep(have, want, to_signal, COUNT(to_signal));
+	if (!err && what == PRIVILEGES_READ)
+		err = keep(have, want, to_read, COUNT(to_read));
 	if (!err && what == PRIVILEGES_ATTACH)
 		err = keep(have, want, to_attach, COUNT(to_attach));
 	if (!err && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || cap_set_proc(want)))

@@ -7,6 +7,7 @@
 
 enum privileges {
 	PRIVILEGES_ATTACH, /* attach uprobes to the VMM, open its memory, send it signals */
+	PRIVILEGES_READ,   /* read its memory, send it signals */
 	PRIVILEGES_SIGNAL, /* send it signals */
 };
 

@@ -121,7 +121,7 @@ static void begin(struct record *r, u64 t_ns)
 	if (!r->vmm)
 		return;
 	record_cover_devices(r);
-	r->arm_due = r->npages > 0;
+	r->arm_due = r->npages > 0 || r->log;
 }
 
 int record_take(void *arg, const struct event *ev)
@@ -139,6 +139,8 @@ int record_take(void *arg, const struct event *ev)
 		record_tables(r, (const struct event_mmio *)ev);
 	else if (ev->kind == EVENT_vq_rings)
 		record_vhost_rings(r, (const struct event_vq_rings *)ev);
+	if (r->log)
+		record_pages_device(r, ev);
 	return r->over ? 0 : merge_put(r->merge, ev);
 }
 
@@ -175,8 +177,10 @@ void record_drain(struct record *r)
 /* Recording ends while the VM runs on: nothing of ours stays in its way. */
 static void release_vmm(struct record *r)
 {
-	if (!r->npages)
+	if (!r->npages && !r->log)
 		return;
+	if (r->log && r->from_hit && !r->write_err)
+		record_pages_until(r);
 	if (r->from_hit && !r->write_err) {
 		record_look(r, CONTENT_WHY_MARK);
 		/* The look counts, and so does what was stored while it lasted. */
@@ -256,6 +260,10 @@ static void signals(struct record *r, int fd)
 			reap(r);
 			continue;
 		}
+		if (info.ssi_signo == SIGUSR1) {
+			record_pages_mark(r);
+			continue;
+		}
 		/* The terminal's Ctrl-C went to the VMM as well; one for us alone is passed on. */
 		if (info.ssi_signo == SIGINT && info.ssi_code == SI_KERNEL)
 			continue;
@@ -308,8 +316,12 @@ static void loop(struct record *r, int signal_fd)
 			if (r->until_ns == UINT64_MAX && trigger_time(&r->opts->until, t_ns))
 				r->until_ns = t_ns;
 			/* Not from within the draining, which hearing the agent may call for. */
+			if (r->log)
+				record_pages_step(r, t_ns);
 			if (r->arm_due)
 				record_agent_command(r, AGENT_ARM_NOW);
+			if (r->arm_due && r->log)
+				record_pages_armed(r);
 			r->arm_due = false;
 			flush(r, t_ns > SETTLE_NS ? t_ns - SETTLE_NS : 0);
 			if (r->write_err) {
@@ -353,17 +365,17 @@ static int run(struct record *r, bool *never_ran)
 		return ret == -ENOENT ? 127 : 126;
 	}
 	no_preload = elfsym_no_preload(r->child.path);
-	if (no_preload && r->npages) {
-		record_say("%s: --watch cannot be used: %s, so the agent cannot be loaded into it",
-			   r->child.path, no_preload);
+	if (no_preload && (r->npages || r->opts->epoch_ns)) {
+		record_say("%s: %s cannot be used: %s, so the agent cannot be loaded into it",
+			   r->child.path, r->npages ? "--watch" : "--mode pages", no_preload);
 		return EXIT_OURS;
 	}
 	if (record_open_sources(r, no_preload))
 		return EXIT_OURS;
-	if (merge_open(&r->merge))
+	if (merge_open(&r->merge) || (r->opts->epoch_ns && record_pages_open(r)))
 		return EXIT_OURS;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	fd = record_signals_open(0);
+	fd = record_signals_open(r->log ? SIGUSR1 : 0);
 	if (fd < 0)
 		return EXIT_OURS;
 	record_facts(r);
@@ -414,6 +426,7 @@ int record_run(struct record_opts *opts, bool *never_ran)
 	link_close(r->link);
 	source_bpf_close(r->bpf);
 	merge_close(r->merge);
+	record_pages_close(r);
 	free(r->vhost);
 	if (r->ram.mem_fd >= 0)
 		close(r->ram.mem_fd);

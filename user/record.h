@@ -18,7 +18,8 @@ enum then { THEN_CONTINUE, THEN_PAUSE, THEN_KILL };
 
 struct record_opts {
 	char *const *argv; /* the VMM, ended by NULL */
-	const char *mode;  /* "events", "watch" or "full" */
+	const char *mode;  /* "events", "pages", "watch" or "full" */
+	u64 epoch_ns;	   /* pages: how often the log of dirty pages is read; 0: other modes */
 	bool lossy;	   /* full: rather drop stores than hold up the guest */
 	/* --watch, in full mode --only: sorted, not overlapping; at most MAX_WATCH */
 	size_t nasked;

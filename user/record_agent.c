@@ -178,7 +178,9 @@ static void hello(struct record *r, const struct agent_msg *msg, u64 t_ns)
 	}
 	if (!elfsym_build_id(exe, id, sizeof(id)) && id[0])
 		writer_meta(r->writer, "vmm.build_id", id);
-	privileges_keep(PRIVILEGES_SIGNAL);
+	if (r->log)
+		record_pages_vmm(r);
+	privileges_keep(r->log ? PRIVILEGES_READ : PRIVILEGES_SIGNAL);
 	ev.pid = r->vmm;
 	ev.vm = r->opts->vm;
 	record_take(r, &ev.h);
@@ -207,6 +209,19 @@ static void message(struct record *r, const struct agent_msg *msg)
 	case AGENT_CHANGE:
 		changed(r, msg, t_ns);
 		break;
+	case AGENT_SLOT:
+		if (r->log)
+			record_pages_slot(r, msg, t_ns);
+		break;
+	case AGENT_STARTING:
+		if (r->log)
+			record_pages_start(r);
+		link_send(r->link, AGENT_OK, AGENT_STARTING, 0, WHY_NONE);
+		break;
+	case AGENT_HARVESTED:
+		if (r->log)
+			record_pages_harvested(r, msg);
+		break;
 	case AGENT_VCPU:
 		r->vcpu_ran = true;
 		break;
@@ -227,6 +242,8 @@ static void message(struct record *r, const struct agent_msg *msg)
 		record_vhost_look(r);
 		if (!r->over && r->from_hit)
 			record_look(r, CONTENT_WHY_END);
+		if (r->log)
+			record_pages_end(r);
 		link_send(r->link, AGENT_OK, 0, 0, WHY_NONE);
 		break;
 	case AGENT_OK:

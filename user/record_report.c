@@ -177,6 +177,8 @@ static void say_changes(struct record *r)
 
 void record_summary(struct record *r)
 {
+	if (r->log)
+		record_pages_summary(r);
 	const struct writer_stats *stats = &r->stats;
 	char size[32], each[48] = "", stores[48] = "";
 

@@ -34,6 +34,7 @@ int record_open_sources(struct record *r, const char *no_preload)
 {
 	struct source_bpf_opts bpf = {
 		.watch = r->npages > 0,
+		.capture = r->opts->epoch_ns > 0,
 		.stacks = r->opts->stacks,
 		.nwatch = r->npages,
 		.nasked = r->opts->nasked,
@@ -47,7 +48,7 @@ int record_open_sources(struct record *r, const char *no_preload)
 	struct agent_range ranges[MAX_WATCH];
 	struct link_opts link = {
 		.flags = (r->opts->from.kind == TRIGGER_NONE ? AGENT_ARM : 0) |
-			 (r->opts->racy ? AGENT_RACY : 0),
+			 (r->opts->racy ? AGENT_RACY : 0) | (r->opts->epoch_ns ? AGENT_LOG : 0),
 		.nranges = no_preload ? 0 : r->npages,
 		.range = ranges,
 		.uid = r->opts->run_as ? r->opts->run_as->uid : geteuid(),

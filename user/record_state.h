@@ -54,6 +54,7 @@ struct record {
 	u64 last_cr3, tables_ns;
 	bool tables_asked, tables_probed; /* whether probes tell of page tables */
 	bool vhost_blind;		  /* it ran, or would not have been seen */
+	struct record_pages *log;	  /* pages mode, else NULL */
 	struct record_vhost *vhost;	  /* NULL while no queue was ever served by vhost */
 	struct guestram ram;		  /* all of it, by the VMM's slots */
 	struct guestram_part slots[RECORD_SLOTS];
@@ -102,6 +103,26 @@ void record_tables(struct record *r, const struct event_mmio *ev);
 void record_vhost_begin(struct record *r);
 void record_vhost_rings(struct record *r, const struct event_vq_rings *ev);
 void record_vhost_look(struct record *r);
+
+/* Pages mode (record_pages.c). The process that made the VM is known; the VMM set a slot; the first
+ * vCPU is about to run; the log was read; the VM is about to end, and stands still. */
+int record_pages_open(struct record *r); /* 0 or -ENOMEM */
+void record_pages_close(struct record *r);
+void record_pages_vmm(struct record *r);
+void record_pages_slot(struct record *r, const struct agent_msg *msg, u64 t_ns);
+void record_pages_start(struct record *r);
+/* The log is on, in a guest that runs already. */
+void record_pages_armed(struct record *r);
+/* A moment with a name at which memory is known exactly; and the last one. */
+void record_pages_mark(struct record *r);
+void record_pages_until(struct record *r);
+void record_pages_summary(const struct record *r);
+/* Any event: what devices write, and left. */
+void record_pages_device(struct record *r, const struct event *ev);
+void record_pages_harvested(struct record *r, const struct agent_msg *msg);
+void record_pages_end(struct record *r);
+/* Asks for the log where it is time to. */
+void record_pages_step(struct record *r, u64 now_ns);
 
 /* What a recording says about itself (record_report.c). */
 void record_facts(struct record *r);

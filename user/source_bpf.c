@@ -118,6 +118,7 @@ static void configure(struct source_bpf *s, const struct source_bpf_opts *opts)
 	skel->rodata->want_stacks = opts->stacks;
 	skel->rodata->nwatch = opts->nwatch;
 	skel->rodata->nasked = opts->nasked;
+	skel->rodata->capture = opts->capture;
 	for (size_t i = 0; i < opts->nwatch; i++) {
 		skel->rodata->watch[i].gpa = opts->watch_ranges[i].gpa;
 		skel->rodata->watch[i].end = opts->watch_ranges[i].end;

@@ -19,6 +19,7 @@ struct source_bpf;
 
 struct source_bpf_opts {
 	bool watch;			      /* hold stores to `watch` until they are done */
+	bool capture;			      /* copy what devices write wherever it goes */
 	bool stacks;			      /* return addresses for device accesses too */
 	size_t nwatch, nasked;		      /* at most MAX_WATCH each */
 	const struct gpa_range *watch_ranges; /* whole pages */

@@ -8,6 +8,10 @@
 #include "insn.h"
 #include "line.h"
 
+#define NAME_ROW(num, name, text) {num, text},
+static const struct enum_name version_hows[] = {ENUM_VERSION_HOW(NAME_ROW){0, NULL}};
+#undef NAME_ROW
+
 const char *tint(const struct view *view, enum tint which)
 {
 	static const char *const codes[] = {
@@ -82,6 +86,11 @@ static bool write_sector(const struct view *view, const struct write *w, u64 *se
 	       request_sector(&w->request, sector);
 }
 
+static bool has_window(const struct write *w)
+{
+	return w->origin == ORIGIN_UNSEEN || w->version_how;
+}
+
 void view_actor(const struct view *view, const struct write *w, char *buf, size_t size)
 {
 	char name[48];
@@ -98,6 +107,11 @@ void view_actor(const struct view *view, const struct write *w, char *buf, size_
 	}
 	if (w->origin == ORIGIN_UNSEEN) {
 		snprintf(buf, size, "unseen (%s)", why_name(w->why) ?: "?");
+		return;
+	}
+	if (w->version_how) {
+		snprintf(buf, size, "found changed (%s)",
+			 enum_name(version_hows, w->version_how) ?: "?");
 		return;
 	}
 	const struct event_mmio *mmio = &w->ev.mmio;
@@ -162,8 +176,8 @@ void view_json(struct json *j, const struct view *view, const struct view_write 
 	char actor[320];
 
 	json_u64(j, "seq", w->at.seq);
-	json_u64(j, "t_ns", w->origin == ORIGIN_UNSEEN ? w->since_ns : w->at.t_ns);
-	if (w->origin == ORIGIN_UNSEEN)
+	json_u64(j, "t_ns", has_window(w) ? w->since_ns : w->at.t_ns);
+	if (has_window(w))
 		json_u64(j, "t_end_ns", w->at.t_ns);
 	if (w->ev.h.boot != BOOT_UNKNOWN)
 		json_u64(j, "boot", w->ev.h.boot);
@@ -177,8 +191,12 @@ void view_json(struct json *j, const struct view *view, const struct view_write 
 		json_bytes(j, "bytes", v->bytes, v->end - v->gpa);
 	if (v->old)
 		json_bytes(j, "old", v->old, v->end - v->gpa);
-	json_str(j, "origin", origin_name(w->origin));
-	json_str(j, "precision", w->origin == ORIGIN_VCPU ? "byte" : "range");
+	if (w->origin != ORIGIN_NONE)
+		json_str(j, "origin", origin_name(w->origin));
+	json_str(j, "precision",
+		 w->version_how		    ? "page"
+		 : w->origin == ORIGIN_VCPU ? "byte"
+					    : "range");
 	if (w->has_gva)
 		json_hex(j, "gva", w->gva);
 	if (w->origin == ORIGIN_VCPU)
@@ -311,7 +329,10 @@ void view_paragraph(FILE *f, const struct view *view, const struct view_write *v
 		view_bytes(f, v->bytes, v->end - v->gpa, 32);
 	else
 		fputs("not captured", f);
-	fprintf(f, "\n    when        %s, event #%llu", view_time(w->at.t_ns, time, sizeof(time)),
+	fputs("\n    when        ", f);
+	if (has_window(w))
+		fprintf(f, "between %s and ", view_time(w->since_ns, time, sizeof(time)));
+	fprintf(f, "%s, event #%llu", view_time(w->at.t_ns, time, sizeof(time)),
 		(unsigned long long)w->at.seq);
 	if (w->ev.h.boot != BOOT_UNKNOWN)
 		fprintf(f, ", boot %u", w->ev.h.boot);
@@ -321,6 +342,8 @@ void view_paragraph(FILE *f, const struct view *view, const struct view_write *v
 		      "is "
 		      "not known\n",
 		      f);
+	if (w->version_how)
+		fprintf(f, "    found by    %s\n", enum_name(version_hows, w->version_how) ?: "?");
 	if (w->has_gva)
 		fprintf(f, "    at          virtual address 0x%llx\n", (unsigned long long)w->gva);
 	if (w->origin == ORIGIN_VCPU)

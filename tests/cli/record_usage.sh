@@ -50,8 +50,13 @@ for n in "" -1 x 99999 1.5; do
 done
 usage "--without a probe that is not there" "--without nonsense" --without nonsense -- true
 
-# An explicit mode fails rather than degrade.
-refuses "--mode pages: 125, and why" 125 "--mode pages" "$VMBLAME" record --mode pages -- true
+# What belongs to one mode.
+usage "--mode pages with --watch" "no --watch" --mode pages --watch 0x1000+8 -- true
+usage "--mode pages with --only" "--only needs --mode full" --mode pages --only 0x1000+8 -- true
+usage "--epoch without --mode pages" "--epoch needs --mode pages" --epoch 10ms -- true
+for time in 0 999us 11s -1 x ""; do
+	usage "--epoch '$time'" "--epoch" --mode pages --epoch "$time" -- true
+done
 usage "--mode full with --watch" "no --watch" --mode full --watch 0x1000+8 -- true
 usage "--mode full with --only that is no range" "--only 9..3" --mode full --only 9..3 -- true
 usage "--only without --mode full" "--only needs --mode full" --only 0x1000+8 -- true

@@ -217,9 +217,11 @@ def check_summary(head, pages, events):
     """What the chunk's header and page set say of its events is true."""
     lost = sum(values["count"] for name, values in events if name == "lost")
     need(lost & M64 == head.lost, "lost is wrong")
-    touched = sorted((values["gpa"] >> 12, (values["gpa"] + values["len"] - 1 >> 12) + 1)
-                     for name, values in events
-                     if name in ("mmio", "vq_sg", "content", "unseen") and values["len"])
+    touched = sorted([(values["gpa"] >> 12, (values["gpa"] + values["len"] - 1 >> 12) + 1)
+                      for name, values in events
+                      if name in ("mmio", "vq_sg", "content", "unseen") and values["len"]] +
+                     [(values["gpa"] >> 12, (values["gpa"] >> 12) + 1)
+                      for name, values in events if name == "version"])
     runs = []
     for start, end in touched:
         if runs and start <= runs[-1][1]:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 
-from live import (BUILD, GUESTS, OK, SLOW, TOP, VMBLAME, Full, Gdb, Tap, expect, info, qemu,
+from live import (BUILD, GUESTS, OK, SLOW, TOP, VMBLAME, Whole, Gdb, Tap, expect, info, qemu,
                   ranges, record_args, rows, run, smp_command, smp_image, truth,
                   unwritable, who)
 
@@ -94,7 +94,7 @@ def same_stores(want, got, complete=True):
 
 def stores_run(store):
     gpa, size = 0, 64 * MIB
-    with Full(tap.path("stores"), command("stores", exit_device=False), (gpa, size)) as guest:
+    with Whole(tap.path("stores"), command("stores", exit_device=False), (gpa, size)) as guest:
         guest.end()
         expect(": ok" in guest.console.text(), guest.console.text())
         store.append(guest)
@@ -295,7 +295,7 @@ def devices_run(store):
     known between which of them the disk wrote."""
     path = tap.path("gdb")
     start, size = (int(n, 0) for n in ranges("vq")["page"].split("+"))
-    with Full(tap.path("vq"), command("vq", "-S", "-gdb", f"unix:{path},server=on,wait=off",
+    with Whole(tap.path("vq"), command("vq", "-S", "-gdb", f"unix:{path},server=on,wait=off",
                                       exit_device=False), (start, size)) as guest:
         gdb = Gdb(path)
         expect(gdb("?")[0] in "TS", "not stopped")
@@ -406,7 +406,7 @@ def vmm_status(guest):
 
 
 def running(name, *more):
-    return Full(tap.path(name), command("stores", *more), (0, 4096))
+    return Whole(tap.path(name), command("stores", *more), (0, 4096))
 
 
 def in_the_midst(name):
@@ -544,7 +544,7 @@ def boot(name, image, initrd, accel, vcpus, stages, more, store):
     args = ["qemu-system-x86_64", "-accel", accel, "-nodefaults", "-display", "none", "-m", "128",
             "-smp", str(vcpus), "-no-reboot", "-serial", "stdio", "-kernel", image, "-initrd",
             initrd, "-append", BOOT, *more]
-    with Full(tap.path(name), args, (0, 128 * MIB), VGA if "VGA" in more else None) as guest:
+    with Whole(tap.path(name), args, (0, 128 * MIB), VGA if "VGA" in more else None) as guest:
         for text in stages:
             guest.console.wait(text, 120)
             guest.mark()

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 
-from live import GUESTS, TOP, Full, Tap, expect, info, rows, run, who
+from live import GUESTS, TOP, Whole, Tap, expect, info, rows, run, who
 
 MIB = 1 << 20
 RAM = 0x40000000  # of -M virt
@@ -113,7 +113,7 @@ class Replay:
 
 def stores_run(cpu, store):
     """The guest tells by its last line whether it found all well."""
-    with Full(tap.path(cpu), command(cpu, 64, "-kernel", f"{ARM}/stores.elf"),
+    with Whole(tap.path(cpu), command(cpu, 64, "-kernel", f"{ARM}/stores.elf"),
               (RAM, 64 * MIB)) as guest:
         guest.end()
         expect(": ok" in guest.console.text(), guest.console.text())
@@ -169,7 +169,7 @@ def boot(image, initrd, store):
     began = time.monotonic()
     args = command("cortex-a57", 128, "-kernel", image, "-initrd", initrd, "-append",
                    "console=ttyAMA0 nokaslr panic=-1 init_on_alloc=0 cryptomgr.notests")
-    with Full(tap.path("linux"), args, (RAM, 128 * MIB)) as guest:
+    with Whole(tap.path("linux"), args, (RAM, 128 * MIB)) as guest:
         guest.console.wait("@begin", 120)
         guest.mark()
         guest.end_linux()

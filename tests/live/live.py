@@ -366,17 +366,17 @@ class Lines:
         return "".join(self.all)
 
 
-class Full:
-    """A guest recorded in full mode, which is spoken to by QMP and stays at its end. What memory held
-    is saved at each mark, and at the end, as QEMU says it: {name: path}."""
+class Whole:
+    """A guest that is recorded with all of its memory, is spoken to by QMP and stays at its end. What
+    memory held is saved at each mark, and at the end, as QEMU says it: {name: path}."""
 
-    def __init__(self, path, command, ram, hole=None):
+    def __init__(self, path, command, ram, hole=None, mode="full"):
         self.trace, self.ram, self.path = path + ".vmb", ram, path
         self.hole = hole or (0, 0)  # what is no RAM of it, as offsets
         self.saved, self.took = {}, {}
         sock = path + ".qmp"
         self.process = subprocess.Popen(
-            record_args(self.trace, "--mode", "full") + command +
+            record_args(self.trace, "--mode", mode) + command +
             ["-no-shutdown", "-qmp", f"unix:{sock},server=on,wait=off"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.console, self.err = Lines(self.process.stdout), Lines(self.process.stderr)

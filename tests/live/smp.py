@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 
-from live import (NESTED, OK, SMP_OPS, Gdb, Qmp, SLOW, Tap, VMBLAME, back_end, expect, info,
+from live import (GUESTS, NESTED, OK, SMP_OPS, Gdb, Qmp, SLOW, Tap, VMBLAME, back_end, expect, info,
                   ranges, record_args, run, sized, smp_command, smp_image)
 
 OPS = SMP_OPS

@@ -86,7 +86,9 @@ def checksum(data):
 def record():
     """The guest stays stopped at its end, so that QEMU can say what its RAM holds."""
     sock = tap.path("qmp")
-    args = qemu("wide", "-cpu", "host", "-no-shutdown", "-qmp", f"unix:{sock},server=on,wait=off",
+    # QEMU wants to set that MSR on AMD's processors, too, where not every KVM has it.
+    cpu = "host,arch-capabilities=off"
+    args = qemu("wide", "-cpu", cpu, "-no-shutdown", "-qmp", f"unix:{sock},server=on,wait=off",
                 exit_device=False)
     args = [a.replace(f"{GUESTS}/wide.img", image()) for a in args]
     with Forced(), subprocess.Popen(

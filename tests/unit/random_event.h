@@ -15,7 +15,8 @@ union any_event {
 	struct event_content content;
 	struct event_mmio mmio;
 	struct event_unseen unseen;
-	u8 bytes[sizeof(struct event_content) + 64];
+	struct event_version version;
+	u8 bytes[sizeof(struct event_version) + 64];
 };
 
 static inline u64 random_next(u64 *seed)

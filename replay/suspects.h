@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who could have changed a page in a window: everybody who is known to have had it open for
+ * writing, or to have written near it. None of them was seen to store the bytes.
+ */
+#ifndef VMBLAME_SUSPECTS_H
+#define VMBLAME_SUSPECTS_H
+
+#include "ledger.h"
+
+enum suspect_kind {
+	SUSPECT_RING, /* a device completed a request: its used ring lies here, which the VMM writes
+		       */
+	SUSPECT_DEVICE, /* a transfer wrote to the page; `bytes` says whether to the bytes in
+			   question */
+	SUSPECT_STORE, /* a vCPU's store made the page writable: the first of the window, others may
+			* have followed, by any vCPU */
+	SUSPECT_LOAD,  /* a vCPU's load did: any vCPU may have stored afterwards */
+	SUSPECT_WALK,  /* the walk of the guest's page tables, which this page is one of, for a
+			* vCPU's  access: accessed and dirty bits */
+	SUSPECT_MARK,  /* KVM marked it dirty in a vCPU's KVM_RUN, outside a fault of its: it
+			* emulated an  instruction, or wrote something of its own */
+	SUSPECT_KVM,   /* KVM marked it dirty, and no vCPU was running: a write of its own */
+};
+
+struct suspect {
+	enum suspect_kind kind;
+	struct moment at;
+	u16 vcpu;
+	u32 tid;
+	/* Of the instruction, where rip_known. */
+	bool rip_known;
+	u64 rip, cs_base, cr3;
+	u8 cpl;
+	/* SUSPECT_DEVICE, SUSPECT_RING: the transfer, or the ring */
+	u64 gpa, end;
+	struct request request;
+	bool bytes;
+};
+
+#define SUSPECTS_MAX 32
+
+struct suspects {
+	u64 page, since_ns;
+	struct moment at; /* what was asked for; for which the rest holds */
+	size_t n;
+	u64 more;			   /* that there was no room for */
+	struct suspect list[SUSPECTS_MAX]; /* most telling first */
+};
+
+/* Those of the page in (since_ns, at]; `bytes` is set for [gpa,end). 0 or -errno with a line in
+ * err.
+ */
+int suspects_find(struct suspects *out, struct reader *r, const struct state *state, u64 gpa,
+		  u64 end, u64 since_ns, struct moment at, char *err, size_t err_size);
+
+#endif

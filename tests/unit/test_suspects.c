@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Who could have changed a page in a window, and what `who` makes of a page that was found changed.
+ */
+#include "tests/unit/scribe.h"
+
+#include "formats/delta.h"
+#include "replay/query.h"
+#include "replay/suspects.h"
+
+#define PAGE 0x5000u
+#define TID  77
+
+static struct scribe s;
+
+/* A page that held zeroes: `text` at `off` now. */
+static u64 version(u64 gpa, u32 off, const char *text, u64 t0_ns)
+{
+	static const u8 zeroes[DELTA_PAGE];
+	struct event_version ev = {.gpa = gpa, .t0_ns = t0_ns, .how = VERSION_HOW_LOG};
+	u8 page[DELTA_PAGE] = {0};
+
+	memcpy(page + off, text, strlen(text));
+	ev.len = (u16)delta_make(zeroes, page, ev.data);
+	return scribe_put(&s, &ev.h, EVENT_version);
+}
+
+static void fault(u64 gpa, u64 error, u64 rip, u16 vcpu, bool linear)
+{
+	struct event_page_fault ev = {.h = {.vcpu = vcpu, .tid = TID + vcpu},
+				      .gpa = linear ? 0 : gpa,
+				      .gva = linear ? gpa : 0,
+				      .linear = linear,
+				      .error = error,
+				      .rip = rip};
+
+	scribe_put(&s, &ev.h, EVENT_page_fault);
+}
+
+static void dirty(u64 gpa, u64 error, u64 rip, u16 vcpu)
+{
+	struct event_dirty ev = {.h = {.vcpu = vcpu, .tid = vcpu == VCPU_NONE ? 5 : TID + vcpu},
+				 .gpa = gpa,
+				 .error = error ? error | DIRTY_IN_FAULT : 0,
+				 .rip = rip};
+
+	scribe_put(&s, &ev.h, EVENT_dirty);
+}
+
+static void transfer(u64 gpa, u32 len, u64 req)
+{
+	struct event_vq_sg ev = {.write = 1, .gpa = gpa, .len = len, .req = req};
+
+	scribe_put(&s, &ev.h, EVENT_vq_sg);
+}
+
+static struct suspects find(u64 gpa, u64 end, u64 since_ns)
+{
+	struct suspects found;
+	char err[256];
+
+	if (s.writer)
+		scribe_read(&s);
+	assert_int_equal(suspects_find(&found, s.reader, s.state, gpa, end, since_ns,
+				       (struct moment){s.t_ns, UINT64_MAX}, err, sizeof(err)),
+			 0);
+	return found;
+}
+
+/* One store: a fault, and KVM's mark on its behalf. */
+static void a_store_is_told_once(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	fault(PAGE + 8, 7, 0x111, 0, false);
+	dirty(PAGE, 7, 0x111, 0);
+	version(PAGE, 8, "abcd", 0);
+	const struct suspects found = find(PAGE + 8, PAGE + 12, 0);
+
+	assert_int_equal(found.n, 1);
+	assert_int_equal(found.list[0].kind, SUSPECT_STORE);
+	assert_int_equal(found.list[0].rip, 0x111);
+	scribe_end(&s);
+}
+
+/* A load opened the page: it is not the one that stored. */
+static void a_load_is_no_store(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	fault(PAGE, 5, 0x222, 1, false);
+	dirty(PAGE, 5, 0x222, 1);
+	version(PAGE, 8, "abcd", 0);
+	const struct suspects found = find(PAGE + 8, PAGE + 12, 0);
+
+	assert_int_equal(found.n, 1);
+	assert_int_equal(found.list[0].kind, SUSPECT_LOAD);
+	assert_int_equal(found.list[0].vcpu, 1);
+	scribe_end(&s);
+}
+
+/* Other pages, other times. */
+static void the_window_counts(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	fault(PAGE, 7, 0x111, 0, false); /* before */
+	const u64 since = s.t_ns;
+	fault(PAGE + 0x1000, 7, 0x222, 0, false);
+	dirty(PAGE - 0x1000, 7, 0x333, 0);
+	fault(PAGE, 7, 0x444, 1, false);
+	version(PAGE, 8, "abcd", since);
+	const struct suspects found = find(PAGE + 8, PAGE + 12, since);
+
+	assert_int_equal(found.n, 1);
+	assert_int_equal(found.list[0].rip, 0x444);
+	scribe_end(&s);
+}
+
+/* Shadow paging: the walk marks the tables first, then the page that was stored to. */
+static void tables_on_the_way_are_no_store(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	fault(0x7fff0008, 7, 0x111, 0, true);
+	dirty(PAGE, 7, 0x111, 0); /* a table */
+	dirty(0x9000, 7, 0x111, 0);
+	dirty(0xa000, 7, 0x111, 0);
+	version(PAGE, 8, "abcd", 0);
+	struct suspects found = find(PAGE + 8, PAGE + 12, 0);
+
+	assert_int_equal(found.n, 1);
+	assert_int_equal(found.list[0].kind, SUSPECT_WALK);
+	found = find(0xa000, 0xa001, 0);
+	assert_int_equal(found.n, 1);
+	assert_int_equal(found.list[0].kind, SUSPECT_STORE);
+	scribe_end(&s);
+}
+
+static void kvm_writes(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	fault(PAGE, 7 | FAULT_GUEST_WALK, 0x111, 0, false);
+	dirty(PAGE, 0, 0x222, 1);
+	dirty(PAGE, 0, 0, VCPU_NONE);
+	version(PAGE, 8, "abcd", 0);
+	const struct suspects found = find(PAGE + 8, PAGE + 12, 0);
+
+	assert_int_equal(found.n, 3);
+	assert_int_equal(found.list[0].kind, SUSPECT_WALK);
+	assert_int_equal(found.list[1].kind, SUSPECT_MARK);
+	assert_int_equal(found.list[2].kind, SUSPECT_KVM);
+	scribe_end(&s);
+}
+
+/* The one that wrote the bytes comes first, the one beside them last. */
+static void devices_are_ranked(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	transfer(PAGE + 0x200, 0x200, 1);
+	fault(PAGE, 7, 0x111, 0, false);
+	transfer(PAGE - 4, 16, 2);
+	transfer(PAGE + 0x1000, 16, 3);
+	version(PAGE, 8, "abcd", 0);
+	const struct suspects found = find(PAGE + 8, PAGE + 12, 0);
+
+	assert_int_equal(found.n, 3);
+	assert_int_equal(found.list[0].request.req, 2);
+	assert_int_equal(found.list[1].rip, 0x111);
+	assert_int_equal(found.list[2].request.req, 1);
+	scribe_end(&s);
+}
+
+static void too_many_are_counted(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	for (u32 i = 0; i < SUSPECTS_MAX + 5; i++)
+		fault(PAGE, 7, 0x100 + i, 0, false);
+	version(PAGE, 8, "abcd", 0);
+	const struct suspects found = find(PAGE + 8, PAGE + 12, 0);
+
+	assert_int_equal(found.n, SUSPECTS_MAX);
+	assert_int_equal(found.more, 5);
+	scribe_end(&s);
+}
+
+static struct {
+	unsigned n;
+	struct run run[8];
+	struct answer answer[8];
+} told;
+
+static int tell(void *arg, const struct run *run)
+{
+	(void)arg;
+	assert_true(told.n < 8);
+	told.run[told.n] = *run;
+	told.answer[told.n++] = run->answers[0];
+	return 0;
+}
+
+static void ask(u64 gpa, u64 end)
+{
+	const struct query q = {.gpa = gpa, .end = end, .limit = MOMENT_END, .n = 1};
+	char err[256];
+
+	memset(&told, 0, sizeof(told));
+	assert_int_equal(query_run(s.reader, s.state, &q, tell, NULL, NULL, err, sizeof(err)), 0);
+}
+
+/* Only the bytes that changed have candidates; what a device then wrote is its. */
+static void who_answers_candidates(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	scribe_watch(&s, 0, 1 << 20);
+	scribe_cover(&s, ORIGIN_VHOST, true, WHY_NONE, 0, 0);
+	const u64 seq = version(PAGE, 8, "abcd", 1000);
+	scribe_compared(&s, 0, 1 << 20, 0, 0);
+	scribe_read(&s);
+	ask(PAGE + 4, PAGE + 16);
+	assert_int_equal(told.n, 3);
+	assert_int_equal(told.answer[0].verdict, VERDICT_INITIAL);
+	assert_int_equal(told.answer[1].verdict, VERDICT_CANDIDATES);
+	assert_int_equal(told.run[1].gpa, PAGE + 8);
+	assert_int_equal(told.run[1].end, PAGE + 12);
+	assert_int_equal(told.answer[2].verdict, VERDICT_INITIAL);
+	assert_int_equal(seq, 4);
+	scribe_end(&s);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_store_is_told_once),
+		cmocka_unit_test(a_load_is_no_store),
+		cmocka_unit_test(the_window_counts),
+		cmocka_unit_test(tables_on_the_way_are_no_store),
+		cmocka_unit_test(kvm_writes),
+		cmocka_unit_test(devices_are_ranked),
+		cmocka_unit_test(too_many_are_counted),
+		cmocka_unit_test(who_answers_candidates),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

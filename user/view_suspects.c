@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Suspects in words, and as objects. */
+#include "view_suspects.h"
+
+#include <string.h>
+
+#include "formats/desc.h"
+#include "options.h"
+
+static const struct {
+	const char *how;
+	enum origin origin;
+	const char *text;
+} kinds[] = {
+	[SUSPECT_RING] = {"used-ring", ORIGIN_VIRTQUEUE, NULL},
+	[SUSPECT_DEVICE] = {"transfer", ORIGIN_VIRTQUEUE, NULL},
+	[SUSPECT_STORE] = {"store-fault", ORIGIN_VCPU, "opened it, by a store"},
+	[SUSPECT_LOAD] = {"load-fault", ORIGIN_VCPU,
+			  "opened it, by a load: it stored nothing then"},
+	[SUSPECT_WALK] = {"page-walk", ORIGIN_KVM, "had its address translated by this page table"},
+	[SUSPECT_MARK] = {"mark", ORIGIN_KVM, "was served when KVM wrote to it"},
+	[SUSPECT_KVM] = {"mark", ORIGIN_KVM, NULL},
+};
+
+const struct suspects *view_suspects(struct suspects *last, const struct view *view,
+				     struct reader *r, const struct view_write *v)
+{
+	const struct write *w = v->write;
+	const u64 page = v->gpa & ~0xfffull;
+	char err[512];
+
+	if (!w->version_how)
+		return NULL;
+	if ((!last->at.t_ns || last->page != page || last->since_ns != w->since_ns ||
+	     memcmp(&last->at, &w->at, sizeof(w->at))) &&
+	    suspects_find(last, r, view->state, v->gpa, v->end, w->since_ns, w->at, err,
+			  sizeof(err))) {
+		fail("%s", err);
+		*last = (struct suspects){0};
+		return NULL;
+	}
+	return last;
+}
+
+static u64 linear(const struct suspect *s)
+{
+	return s->cs_base + s->rip;
+}
+
+void view_suspects_json(struct json *j, const struct view *view, const struct suspects *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct suspect *one = &s->list[i];
+		struct symbol symbol;
+		char name[48];
+
+		json_open(j, NULL, '{');
+		json_u64(j, "seq", one->at.seq);
+		json_u64(j, "t_ns", one->at.t_ns);
+		json_str(j, "origin", origin_name(kinds[one->kind].origin));
+		json_str(j, "how", kinds[one->kind].how);
+		if (one->vcpu != VCPU_NONE)
+			json_u64(j, "vcpu", one->vcpu);
+		if (one->rip_known) {
+			json_hex(j, one->kind == SUSPECT_STORE ? "first_store_rip" : "rip",
+				 one->rip);
+			json_hex(j, "cs_base", one->cs_base);
+			json_hex(j, "cr3", one->cr3);
+			if (symbols_find(view->symbols, linear(one), &symbol))
+				json_str(j, "symbol", symbol.name);
+		}
+		if (one->rip_known && one->cpl != 0xff)
+			json_u64(j, "cpl", one->cpl);
+		if (kinds[one->kind].origin == ORIGIN_VIRTQUEUE) {
+			json_hex(j, "gpa", one->gpa);
+			json_u64(j, "len", one->end - one->gpa);
+			json_str(j, "dev",
+				 state_device_name(view->state, one->request.dev, name,
+						   sizeof(name)));
+			json_u64(j, "queue", one->request.queue);
+			json_u64(j, "req", one->request.req);
+		}
+		if (one->tid)
+			json_u64(j, "host_tid", one->tid);
+		json_close(j, '}');
+	}
+}
+
+static void vcpu_text(FILE *f, const struct view *view, const struct suspect *one)
+{
+	struct symbol symbol;
+
+	if (one->vcpu != VCPU_NONE)
+		fprintf(f, "vCPU %u ", one->vcpu);
+	if (!one->rip_known)
+		fputs("(its instruction is not known) ", f);
+	else if (symbols_find(view->symbols, linear(one), &symbol))
+		fprintf(f, "at %s ", symbol.name);
+	else
+		fprintf(f, "at 0x%llx ", (unsigned long long)linear(one));
+	fputs(kinds[one->kind].text, f);
+}
+
+void view_suspects_text(FILE *f, const struct view *view, const struct suspects *s)
+{
+	char time[40], name[48];
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct suspect *one = &s->list[i];
+
+		fprintf(f, "    %s  %s  ", i ? "         " : "candidate",
+			view_time(one->at.t_ns, time, sizeof(time)));
+		if (kinds[one->kind].origin == ORIGIN_VIRTQUEUE)
+			fprintf(f, "%s queue %u request %llu %s 0x%llx+%llu%s",
+				state_device_name(view->state, one->request.dev, name,
+						  sizeof(name)),
+				one->request.queue, (unsigned long long)one->request.req,
+				one->kind == SUSPECT_RING ? "was completed in its used ring"
+							  : "wrote",
+				(unsigned long long)one->gpa,
+				(unsigned long long)(one->end - one->gpa),
+				one->bytes ? "" : ", beside it");
+		else if (one->kind == SUSPECT_KVM)
+			fputs("KVM wrote to it, with no vCPU running", f);
+		else
+			vcpu_text(f, view, one);
+		fputc('\n', f);
+	}
+	if (s->more)
+		fprintf(f, "               and %llu more\n", (unsigned long long)s->more);
+	if (!s->n)
+		fputs("    candidate  any vCPU: no fault was told of, so that the instruction is "
+		      "not "
+		      "known\n",
+		      f);
+}
+
+void view_watch(char *buf, size_t size, u64 gpa, u64 end)
+{
+	snprintf(buf, size, "record --watch 0x%llx+%llu", (unsigned long long)gpa,
+		 (unsigned long long)(end - gpa));
+}
