@@ -187,6 +187,8 @@ static void recorder_asks(void)
 
 static void start(bool manual, bool initially_set)
 {
+	static const struct agent_range nothing;
+
 	memset(&table, 0, sizeof(table));
 	memset(kvm, 0, sizeof(kvm));
 	memset(vmm_owed, 0, sizeof(vmm_owed));
@@ -202,7 +204,7 @@ static void start(bool manual, bool initially_set)
 	pages.on = true;
 	pages.manual = manual;
 	pages.initially_set = initially_set;
-	slots_init(&table, &slot_ops, NULL, 64, NULL, 0);
+	slots_init(&table, &slot_ops, NULL, 64, &nothing, 0);
 	for (u32 id = 0; id < SLOTS; id++)
 		slot_set(id, 0, true);
 }
