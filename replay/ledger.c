@@ -204,6 +204,7 @@ struct write entry_write(const struct entry *e)
 		w.ev.h = *e->ev;
 		w.since_ns = e->since_ns;
 		w.version_how = ((const struct event_version *)e->ev)->how;
+		w.log_ns = ((const struct event_version *)e->ev)->log_ns;
 		break;
 	case ENTRY_CAPTURE:
 	case ENTRY_LOOK:

@@ -77,6 +77,7 @@ struct write {
 	} ev;
 	struct request request; /* ORIGIN_VIRTQUEUE */
 	u64 since_ns;		/* of a window: it happened after this */
+	u64 log_ns;		/* of a version: who wrote it had it opened after this */
 	u8 version_how;		/* enum version_how: a page that was found changed; else NONE */
 	enum why why;		/* ORIGIN_UNSEEN */
 	u64 gva;		/* ORIGIN_VCPU, when has_gva */

@@ -28,7 +28,7 @@ struct fault {
 struct search {
 	struct suspects *out;
 	const struct state *state;
-	u64 gpa, end; /* the bytes in question */
+	const struct suspicion *of;
 	struct fault faults[FAULTS];
 };
 
@@ -116,7 +116,7 @@ static void take_transfer(struct search *search, const struct event_vq_sg *sg, u
 		       .tid = sg->h.tid,
 		       .gpa = sg->gpa,
 		       .end = sg_end,
-		       .bytes = sg->gpa < search->end && search->gpa < sg_end,
+		       .bytes = sg->gpa < search->of->end && search->of->gpa < sg_end,
 		       .request = {.at = {sg->h.t_ns, seq},
 				   .req = sg->req,
 				   .dev = sg->dev,
@@ -143,7 +143,7 @@ static void take_push(struct search *search, const struct event_vq_push *push, u
 			       .tid = push->h.tid,
 			       .gpa = ring->gpa,
 			       .end = ring->end,
-			       .bytes = ring->gpa < search->end && search->gpa < ring->end,
+			       .bytes = ring->gpa < search->of->end && search->of->gpa < ring->end,
 			       .request = {.at = at,
 					   .req = push->req,
 					   .dev = push->dev,
@@ -198,21 +198,26 @@ static int order(const void *a, const void *b)
 	return moment_before(x->at, y->at) ? -1 : moment_before(y->at, x->at);
 }
 
-int suspects_find(struct suspects *out, struct reader *r, const struct state *state, u64 gpa,
-		  u64 end, u64 since_ns, struct moment at, char *err, size_t err_size)
+static u64 window_start(const struct suspicion *of, unsigned kind)
 {
-	const u64 page = gpa & ~PAGE_MASK;
+	return kind == EVENT_vq_sg || kind == EVENT_vq_push ? of->since_ns : of->log_ns;
+}
+
+int suspects_find(struct suspects *out, struct reader *r, const struct state *state,
+		  const struct suspicion *of, char *err, size_t err_size)
+{
 	const struct cursor_spec spec = {
 		.streams = 1u << STREAM_ACTIVITY,
-		.t_min = since_ns,
-		.t_max = at.t_ns == UINT64_MAX ? at.t_ns : at.t_ns + 1,
+		.t_min = of->since_ns < of->log_ns ? of->since_ns : of->log_ns,
+		.t_max = of->at.t_ns == UINT64_MAX ? UINT64_MAX : of->at.t_ns + 1,
 		.kinds = kinds,
 	};
-	struct search search = {.out = out, .state = state, .gpa = gpa, .end = end};
+	struct search search = {.out = out, .state = state, .of = of};
 	struct cursor *c = NULL;
 	int ret = 0;
 
-	*out = (struct suspects){.page = page, .since_ns = since_ns, .at = at};
+	*out = (struct suspects){
+		.page = of->gpa & ~PAGE_MASK, .since_ns = of->since_ns, .at = of->at};
 	if (cursor_open(&c, r, &spec)) {
 		snprintf(err, err_size, "%s", strerror(ENOMEM));
 		return -ENOMEM;
@@ -223,7 +228,7 @@ int suspects_find(struct suspects *out, struct reader *r, const struct state *st
 
 		switch (cursor_next(c, &ev, &seq)) {
 		case CURSOR_MORE:
-			if (ev->t_ns > since_ns && ev->t_ns <= at.t_ns)
+			if (ev->t_ns > window_start(of, ev->kind) && ev->t_ns <= of->at.t_ns)
 				take(&search, ev, seq);
 			break;
 		case CURSOR_STORES:

@@ -41,17 +41,24 @@ struct suspect {
 #define SUSPECTS_MAX 32
 
 struct suspects {
+	/* What was asked for, for which the rest holds. */
 	u64 page, since_ns;
-	struct moment at; /* what was asked for; for which the rest holds */
+	struct moment at;
 	size_t n;
 	u64 more;			   /* that there was no room for */
 	struct suspect list[SUSPECTS_MAX]; /* most telling first */
 };
 
-/* Those of the page in (since_ns, at]; `bytes` is set for [gpa,end). 0 or -errno with a line in
- * err.
- */
-int suspects_find(struct suspects *out, struct reader *r, const struct state *state, u64 gpa,
-		  u64 end, u64 since_ns, struct moment at, char *err, size_t err_size);
+/* The bytes [gpa,end) of a page, and the window in which they changed. */
+struct suspicion {
+	u64 gpa, end;
+	u64 since_ns; /* who wrote did so in (since_ns, at], */
+	u64 log_ns;   /* and a vCPU that did had it opened in (log_ns, at] */
+	struct moment at;
+};
+
+/* 0 or -errno with a line in err. */
+int suspects_find(struct suspects *out, struct reader *r, const struct state *state,
+		  const struct suspicion *of, char *err, size_t err_size);
 
 #endif

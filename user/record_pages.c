@@ -14,65 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/delta.h"
-#include "user/record_state.h"
-#include "user/regions.h"
-#include "user/vmm_memory.h"
+#include "user/record_pages.h"
 
-#define PAGE	     VMM_PAGE
-#define REGION_PAGES (REGION_BYTES / PAGE)
-/* A page's content is told as a whole again after so many deltas, or bytes of them. */
-#define KEYFRAME_DELTAS 64
-#define KEYFRAME_BYTES	16384
-#define HOLD_NS		2000000000ull
-#define DEVICE_PAGES	16384
-#define USED_RINGS	1024
-
-struct page_state {
-	u64 since_ns; /* when its last copy was begun, and when it was done */
-	u64 until_ns;
-	u64 hva; /* where it was then */
-	u32 deltas, bytes;
-};
-
-/* A slot of the main address space. */
-struct ram {
-	u32 id;
-	u64 gpa, size, hva; /* size 0: free */
-	bool readonly;
-};
-
-struct record_pages {
-	struct vmm_memory memory;
-	struct regions copies; /* by guest-physical address; more: struct page_state of each page */
-	struct ram ram[RECORD_SLOTS];
-	size_t nram;
-	u64 epoch_ns, due_ns; /* from the start */
-	bool asked;	      /* the agent has not answered yet */
-	bool held;	      /* the vCPUs stand still, as its last answer has it */
-	unsigned marks;
-	bool begun; /* the first pass is done */
-	bool failed;
-	u64 log_ns; /* when the log was read before the last time, from the start */
-	u64 next_log_ns;
-	u64 exact_ns; /* the last moment at which all copies were made while nobody ran */
-	u64 versions, changed, copied, epochs;
-	/* Pages that devices wrote to since the last harvest. */
-	u64 device[DEVICE_PAGES];
-	size_t ndevice;
-	struct used {
-		u32 dev;
-		u16 queue;
-		u64 gpa, end;
-	} used[USED_RINGS]; /* rings that the VMM writes */
-	size_t nused;
-	bool device_more; /* there was no room for all of them */
-	/* Pages that wait to be copied. */
-	size_t n;
-	u64 gpa[VMM_WINDOW_MAX], hva[VMM_WINDOW_MAX];
-	u8 how[VMM_WINDOW_MAX];
-	u8 window[VMM_WINDOW_MAX * PAGE];
-};
+#define HOLD_NS 2000000000ull
 
 static u64 from_start(const struct record *r, u64 t_ns)
 {
@@ -83,7 +27,7 @@ int record_pages_open(struct record *r)
 {
 	struct record_pages *p = calloc(1, sizeof(*p));
 
-	if (!p || regions_open(&p->copies, REGION_PAGES * sizeof(struct page_state))) {
+	if (!p || regions_open(&p->copies, REGION_BYTES / PAGE * sizeof(struct page_state))) {
 		free(p);
 		return -ENOMEM;
 	}
@@ -124,268 +68,6 @@ static void give_up(struct record *r, int err)
 		record_say("cannot read the guest's memory: %s; what follows in it is not known",
 			   strerror(-err));
 	record_take(r, &ev.h);
-}
-
-/* --- copies --- */
-
-static void content_put(struct record *r, u64 t_ns, u64 gpa, const u8 *bytes, enum content_why why)
-{
-	struct event_content ev = {
-		.h = {.t_ns = t_ns, .kind = EVENT_content, .vcpu = VCPU_NONE},
-		.gpa = gpa,
-		.why = why,
-		.len = PAGE,
-	};
-
-	memcpy(ev.data, bytes, PAGE);
-	record_take(r, &ev.h);
-}
-
-/* now NULL: zeroes. */
-static int page_take(struct record *r, u64 gpa, u64 hva, u8 how, const u8 *now, u64 t0_ns, u64 t_ns)
-{
-	static const u8 zeroes[PAGE];
-	struct record_pages *p = r->log;
-	struct region *region = regions_find(&p->copies, gpa, now != NULL);
-
-	if (!region)
-		return now ? -ENOMEM : 0; /* never written: zeroes */
-	u8 *was = region->bytes + (gpa - region->start);
-	struct page_state *state = (struct page_state *)region->more + (gpa - region->start) / PAGE;
-	const u64 since_ns = state->since_ns > p->exact_ns ? state->since_ns : p->exact_ns;
-
-	if (state->hva && state->hva != hva)
-		how = VERSION_HOW_MAP;
-	now = now ? now : zeroes;
-	state->hva = hva;
-	state->since_ns = t0_ns;
-	state->until_ns = t_ns;
-	if (!memcmp(was, now, PAGE))
-		return 0;
-	if (!p->begun) {
-		content_put(r, t_ns, gpa, now, CONTENT_WHY_START);
-	} else {
-		struct event_version ev = {
-			.h = {.t_ns = t_ns, .kind = EVENT_version, .vcpu = VCPU_NONE},
-			.gpa = gpa,
-			.t0_ns = since_ns,
-			.log_ns = p->log_ns > since_ns ? p->log_ns : since_ns,
-			.how = how,
-		};
-		_Static_assert(sizeof(ev.data) == DELTA_MAX, "any delta fits");
-		ev.len = (u16)delta_make(was, now, ev.data);
-		record_take(r, &ev.h);
-		p->versions++;
-		p->changed += ev.len;
-		state->bytes += ev.len;
-		if (++state->deltas >= KEYFRAME_DELTAS || state->bytes >= KEYFRAME_BYTES) {
-			content_put(r, t_ns, gpa, now, CONTENT_WHY_KEYFRAME);
-			state->deltas = state->bytes = 0;
-		}
-	}
-	memcpy(was, now, PAGE);
-	return 0;
-}
-
-/* Copies the pages that wait. */
-static int flush(struct record *r)
-{
-	struct record_pages *p = r->log;
-	const u64 t0_ns = record_now(r);
-	int err = p->n ? vmm_memory_read(&p->memory, p->hva, p->n, p->window) : 0;
-	const u64 t_ns = record_now(r);
-
-	p->copied += p->n;
-	for (size_t i = 0; i < p->n && !err; i++)
-		err = page_take(r, p->gpa[i], p->hva[i], p->how[i], p->window + i * PAGE, t0_ns,
-				t_ns);
-	p->n = 0;
-	return err;
-}
-
-static int page_add(struct record *r, u64 gpa, u64 hva, u8 how)
-{
-	struct record_pages *p = r->log;
-	int err = p->n == VMM_WINDOW_MAX ? flush(r) : 0;
-
-	p->gpa[p->n] = gpa;
-	p->hva[p->n] = hva;
-	p->how[p->n++] = how;
-	return err;
-}
-
-/* [hva, hva + n pages), wherever the guest sees it. Of many at once those that were never touched
- * are not read. */
-static int run_add(struct record *r, u64 hva, u64 n, u8 how)
-{
-	struct record_pages *p = r->log;
-	const u64 end = hva + n * PAGE;
-	int err = 0;
-
-	for (size_t i = 0; i < p->nram; i++) {
-		const struct ram *ram = &p->ram[i];
-		const u64 from = hva > ram->hva ? hva : ram->hva;
-		const u64 to = end < ram->hva + ram->size ? end : ram->hva + ram->size;
-
-		for (u64 at = from, step; at < to && !err; at += step * PAGE) {
-			bool touched[VMM_WINDOW_MAX];
-
-			step = (to - at) / PAGE;
-			if (step > VMM_WINDOW_MAX)
-				step = VMM_WINDOW_MAX;
-			memset(touched, true, sizeof(touched));
-			if (n >= VMM_WINDOW_MAX)
-				vmm_memory_touched(&p->memory, at, step, touched);
-			for (u64 k = 0; k < step && !err; k++) {
-				const u64 page = at + k * PAGE, gpa = ram->gpa + (page - ram->hva);
-				const u64 t_ns = touched[k] ? 0 : record_now(r);
-
-				err = touched[k] ? page_add(r, gpa, page, how)
-						 : page_take(r, gpa, page, how, NULL, t_ns, t_ns);
-			}
-		}
-	}
-	return err;
-}
-
-/* --- devices --- */
-
-/* What a device left is in the trace: the copy is to be as a reader has it. A page that was copied
- * later than that, but before it was known, is told once more. */
-static void device_bytes(struct record *r, const struct event_content *ev)
-{
-	struct record_pages *p = r->log;
-	const u64 gpa = ev->gpa, off = gpa & (PAGE - 1);
-	struct region *region = regions_find(&p->copies, gpa, true);
-
-	if (!region || !p->begun || ev->len > PAGE - off)
-		return;
-	u8 *page = region->bytes + (gpa - off - region->start);
-	const struct page_state *state =
-		(struct page_state *)region->more + (gpa - region->start) / PAGE;
-
-	if (ev->h.t_ns >= state->until_ns)
-		memcpy(page + off, ev->data, ev->len);
-	else if (memcmp(page + off, ev->data, ev->len))
-		content_put(r, state->until_ns, gpa - off, page, CONTENT_WHY_KEYFRAME);
-}
-
-static void device_pages(struct record *r, u64 gpa, u64 end)
-{
-	struct record_pages *p = r->log;
-
-	for (gpa &= ~(u64)(PAGE - 1); gpa < end; gpa += PAGE) {
-		if (p->ndevice && p->device[p->ndevice - 1] == gpa)
-			continue;
-		if (p->ndevice == DEVICE_PAGES) {
-			p->device_more = true;
-			break;
-		}
-		p->device[p->ndevice++] = gpa;
-	}
-}
-
-/* Virtio 1.2, 2.7.8: flags and index, an element of 8 bytes each, an event index. */
-static void ring_set(struct record *r, const struct event_vq_rings *ev)
-{
-	struct record_pages *p = r->log;
-	const u32 size = ev->size ? ev->size : 1024;
-	size_t i = 0;
-
-	while (i < p->nused && (p->used[i].dev != ev->dev || p->used[i].queue != ev->queue))
-		i++;
-	if (!ev->desc || ev->backend || ev->used > UINT64_MAX - 6 - 8 * size) {
-		if (i < p->nused)
-			p->used[i] = p->used[--p->nused];
-		return;
-	}
-	if (i == USED_RINGS)
-		return;
-	p->used[i] = (struct used){ev->dev, ev->queue, ev->used, ev->used + 6 + 8 * size};
-	p->nused += i == p->nused;
-}
-
-void record_pages_device(struct record *r, const struct event *ev)
-{
-	const struct event_content *content = (const struct event_content *)ev;
-	const struct event_vq_sg *sg = (const struct event_vq_sg *)ev;
-	const struct event_vq_push *push = (const struct event_vq_push *)ev;
-	const struct record_pages *p = r->log;
-
-	switch (ev->kind) {
-	case EVENT_content:
-		if (content->why == CONTENT_WHY_DEVICE && content->len)
-			device_bytes(r, content);
-		break;
-	case EVENT_vq_sg:
-		if (sg->write)
-			device_pages(r, sg->gpa, sg->gpa + sg->len);
-		break;
-	case EVENT_vq_rings:
-		ring_set(r, (const struct event_vq_rings *)ev);
-		break;
-	case EVENT_vq_push:
-		for (size_t i = 0; i < p->nused; i++)
-			if (p->used[i].dev == push->dev && p->used[i].queue == push->queue)
-				device_pages(r, p->used[i].gpa, p->used[i].end);
-		break;
-	default:
-		break;
-	}
-}
-
-/* Those that are still as they were before this harvest. */
-static int devices_take(struct record *r, u64 t0_ns)
-{
-	struct record_pages *p = r->log;
-	int err = 0;
-
-	for (size_t i = 0; i < p->ndevice && !err; i++) {
-		const u64 gpa = p->device[i];
-		struct region *region = regions_find(&p->copies, gpa, false);
-		const struct page_state *state =
-			region ? (struct page_state *)region->more + (gpa - region->start) / PAGE
-			       : NULL;
-
-		if (state && state->since_ns >= t0_ns)
-			continue;
-		for (size_t k = 0; k < p->nram && !err; k++)
-			if (gpa - p->ram[k].gpa < p->ram[k].size)
-				err = page_add(r, gpa, p->ram[k].hva + (gpa - p->ram[k].gpa),
-					       VERSION_HOW_DEVICE);
-	}
-	p->ndevice = 0;
-	return err ? err : flush(r);
-}
-
-/* All of RAM, and of ROM. */
-static int pass(struct record *r, u8 how)
-{
-	struct record_pages *p = r->log;
-	int err = 0;
-
-	for (size_t i = 0; i < p->nram && !err; i++) {
-		const struct ram *ram = &p->ram[i];
-
-		for (u64 at = 0, step; at < ram->size && !err; at += step * PAGE) {
-			bool touched[VMM_WINDOW_MAX];
-
-			step = (ram->size - at) / PAGE;
-			if (step > VMM_WINDOW_MAX)
-				step = VMM_WINDOW_MAX;
-			vmm_memory_touched(&p->memory, ram->hva + at, step, touched);
-			for (u64 k = 0; k < step && !err; k++) {
-				const u64 off = at + k * PAGE,
-					  t_ns = touched[k] ? 0 : record_now(r);
-
-				err = touched[k] ? page_add(r, ram->gpa + off, ram->hva + off, how)
-						 : page_take(r, ram->gpa + off, ram->hva + off, how,
-							     NULL, t_ns, t_ns);
-			}
-			link_beat(r->link);
-		}
-	}
-	return err ? err : flush(r);
 }
 
 /* --- slots --- */
@@ -447,9 +129,9 @@ void record_pages_slot(struct record *r, const struct agent_msg *msg, u64 t_ns)
 	/* ROM is not logged, and must be looked at now; what is RAM comes with the next harvest,
 	 * all of it. */
 	if (p->begun && ram.readonly && !p->failed) {
-		int err = run_add(r, ram.hva, ram.size / PAGE, VERSION_HOW_MAP);
+		int err = copies_add_run(r, ram.hva, ram.size / PAGE, VERSION_HOW_MAP);
 
-		err = err ? err : flush(r);
+		err = err ? err : copies_flush(r);
 		if (err)
 			give_up(r, err);
 	}
@@ -475,7 +157,7 @@ static void compared_put(struct record *r, u64 t_ns)
 /* Nobody runs. Everything is as it was found from now on. */
 static void exact_pass(struct record *r, u8 how)
 {
-	const int err = r->log->failed ? 0 : pass(r, how);
+	const int err = r->log->failed ? 0 : copies_pass(r, how);
 
 	if (err)
 		give_up(r, err);
@@ -506,7 +188,7 @@ static int word_take(struct record *r, u64 hva, u64 word)
 		const u64 rest = ~(word >> first);
 		const u32 n = rest ? (u32)__builtin_ctzll(rest) : 64;
 
-		err = run_add(r, hva + (u64)first * PAGE, n, VERSION_HOW_LOG);
+		err = copies_add_run(r, hva + (u64)first * PAGE, n, VERSION_HOW_LOG);
 		word = n + first >= 64 ? 0 : word >> (first + n) << (first + n);
 	}
 	return err;
@@ -542,7 +224,7 @@ static int set_take(struct record *r, struct agent_pages *shared, u32 set)
 			page += n;
 		}
 	}
-	return err ? err : flush(r);
+	return err ? err : copies_flush(r);
 }
 
 void record_pages_harvested(struct record *r, const struct agent_msg *msg)
@@ -563,9 +245,9 @@ void record_pages_harvested(struct record *r, const struct agent_msg *msg)
 	record_drain(r);
 	err = set_take(r, shared, msg->num[2] & 1);
 	if (!err)
-		err = devices_take(r, t0_ns);
+		err = copies_devices(r, t0_ns);
 	if (!err && p->device_more)
-		err = pass(r, VERSION_HOW_DEVICE);
+		err = copies_pass(r, VERSION_HOW_DEVICE);
 	p->device_more = false;
 	if (err)
 		give_up(r, err);
@@ -646,8 +328,12 @@ void record_pages_until(struct record *r)
 
 void record_pages_end(struct record *r)
 {
-	if (r->log->begun && !r->over)
-		exact_pass(r, VERSION_HOW_LOG);
+	struct record_pages *p = r->log;
+
+	if (!p->begun || r->over)
+		return;
+	p->log_ns = p->next_log_ns; /* it is not read any more */
+	exact_pass(r, VERSION_HOW_LOG);
 }
 
 void record_pages_summary(const struct record *r)

@@ -26,6 +26,7 @@ const struct suspects *view_suspects(struct suspects *last, const struct view *v
 				     struct reader *r, const struct view_write *v)
 {
 	const struct write *w = v->write;
+	const struct suspicion of = {v->gpa, v->end, w->since_ns, w->log_ns, w->at};
 	const u64 page = v->gpa & ~0xfffull;
 	char err[512];
 
@@ -33,8 +34,7 @@ const struct suspects *view_suspects(struct suspects *last, const struct view *v
 		return NULL;
 	if ((!last->at.t_ns || last->page != page || last->since_ns != w->since_ns ||
 	     memcmp(&last->at, &w->at, sizeof(w->at))) &&
-	    suspects_find(last, r, view->state, v->gpa, v->end, w->since_ns, w->at, err,
-			  sizeof(err))) {
+	    suspects_find(last, r, view->state, &of, err, sizeof(err))) {
 		fail("%s", err);
 		*last = (struct suspects){0};
 		return NULL;

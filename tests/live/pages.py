@@ -1,12 +1,27 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Pages mode: what memory held at marks and at the end, next to what QEMU saved then."""
+"""Pages mode: what memory held at marks and at the end, next to what QEMU saved then; each version of a
+page next to what the guest is known to have made of it; and who is said to have opened it."""
+import collections
+import json
+import subprocess
+import zlib
 
-from live import Tap, Whole, expect, qemu
+from live import (OK, SLOW, Tap, VMBLAME, Whole, back_end, expect, qemu, ranges, record_args, rows, run, truth,
+                  who)
 
 tap = Tap()
+EMULATED = back_end() == "pvm"  # no faults
 MIB = 1 << 20
 RAM = 0, 64 * MIB
+PAGE = 4096
+STORE = 2  # of a fault's error code
+
+
+def export(trace, text, kinds):
+    done = run([VMBLAME, "export", trace, "--format", "json", "--range", text, "--kinds", kinds])
+    expect(done.status == 0, done.err)
+    return [row for row in map(json.loads, done.out.splitlines()) if row["event"] in kinds]
 
 
 def run_marked(name, guest, stages, more, store):
@@ -20,14 +35,148 @@ def run_marked(name, guest, stages, more, store):
         store.append(running)
 
 
-def guest_marked(guest, stages, *more):
+def varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+def runs(data):
+    """[(offset, bytes)] of a delta: docs/format.md, section 7."""
+    at = end = 0
+    while at < len(data):
+        gap, at = varint(data, at)
+        more, at = varint(data, at)
+        yield end + gap, data[at:at + more + 1]
+        end += gap + more + 1
+        at += more + 1
+
+
+def pieces(text):
+    """(page, first, end): the range's bytes in each page."""
+    start, size = (int(n, 0) for n in text.split("+"))
+    for page in range(start & ~(PAGE - 1), start + size, PAGE):
+        yield page, max(start - page, 0), min(start + size - page, PAGE)
+
+
+def states(stores, page, first, end):
+    """Checksums of those bytes, from zeroes on, after each store to them: {checksum: [after store n of
+    the page]}, and the page's stores' instructions."""
+    data, sums, rips = bytearray(PAGE), collections.defaultdict(list), []
+    sums[zlib.crc32(data[first:end])].append(0)
+    for gpa, length, text, rip in stores:
+        if gpa + length <= page + first or gpa >= page + end:
+            continue
+        for at, byte in enumerate(bytes.fromhex(text), gpa - page):
+            if first <= at < end:
+                data[at] = byte
+        rips.append(rip)
+        sums[zlib.crc32(data[first:end])].append(len(rips))
+    return sums, rips
+
+
+def versions_real(guest):
+    """Each is as the guest had made it at some time, and they come in order."""
+    stores, count = truth("stores"), 0
+    for name, text in ranges("stores").items():
+        told = collections.defaultdict(list)
+        for row in export(guest.trace, text, "version,content"):
+            told[int(row["gpa"], 16) & ~(PAGE - 1)].append(row)
+        for page, first, end in pieces(text):
+            sums, _ = states(stores, page, first, end)
+            data, after = bytearray(PAGE), 0
+            for row in sorted(told[page], key=lambda row: row["seq"]):
+                if row["event"] == "content":
+                    expect(row["why"] != "keyframe" or bytes.fromhex(row["data"]) == data, row["seq"])
+                    continue
+                expect(row["t0_ns"] <= row["t_ns"] and not row["torn"], row)
+                for at, put in runs(bytes.fromhex(row["data"])):
+                    data[at:at + len(put)] = put
+                held = [n for n in sums[zlib.crc32(data[first:end])] if n >= after]
+                expect(held, f"{name}, page {page:#x}: #{row['seq']} is no state that it had")
+                after = held[0]
+                count += 1
+    expect(count > 50, f"{count} versions")
+    print(f"# {count} versions")
+
+
+def faults_right(guest):
+    """The instructions of the write faults are those of stores to the page, in their order."""
+    stores, count = truth("stores"), 0
+    for row in export(guest.trace, "0+64M", "page_fault"):
+        told = int(row["gpa"], 16) & ~(PAGE - 1)
+        expect(row["linear"] or told, row)
+    for name, text in ranges("stores").items():
+        told = collections.defaultdict(list)
+        for row in rows("history", guest.trace, text):
+            for one in row.get("candidates", ()):
+                if "first_store_rip" in one:
+                    told[int(row["gpa"], 16) & ~(PAGE - 1)].append(
+                        (one["seq"], int(one["first_store_rip"], 16)))
+        for page, first, end in pieces(text):
+            if (first, end) != (0, PAGE):
+                continue  # others store there, too
+            _, rips = states(stores, page, first, end)
+            at = 0
+            for seq, rip in sorted(set(told[page])):
+                expect(rip in rips[at:], f"{name}, page {page:#x}: #{seq}, {rip:#x} stored nothing")
+                at += rips[at:].index(rip) + 1
+                count += 1
+    expect(count > 30, f"{count} faults")
+    print(f"# {count} write faults")
+
+
+def nobody_named(guest):
+    """Pages are what is seen: no store of a vCPU's has a writer, and says so."""
+    verdicts = collections.Counter()
+    for text in ranges("stores").values():
+        for row in who(guest.trace, text):
+            verdicts[row["verdict"]] += row["len"]
+            if row["verdict"] == "CANDIDATES":
+                expect(row["precision"] == "page" and row["t_ns"] < row["t_end_ns"], row)
+                named = [one for one in row["candidates"] if "first_store_rip" in one]
+                expect(bool(named) != EMULATED, row)
+    expect(set(verdicts) <= {"CANDIDATES", "INITIAL"} and verdicts["CANDIDATES"] > 10000, verdicts)
+
+
+def loads_blame_nobody():
+    """Pages that the guest only loads from: no version, and nobody wrote."""
+    trace = tap.path("tally.vmb")
+    args = [a for a in qemu("tally") if a != "-no-reboot"]
+    with subprocess.Popen(record_args(trace, "--mode", "pages") + args, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "over and over" in line:
+                break
+        out, err = process.communicate("q", timeout=60 * SLOW)
+    expect(process.returncode == OK and "tally: done" in out, out + err)
+    loaded = "0x2000000+256K"
+    expect(not export(trace, loaded, "version"), "versions of pages that nobody stored to")
+    verdicts = {row["verdict"] for row in who(trace, loaded)}
+    expect(verdicts == {"INITIAL"}, verdicts)
+    verdicts = {row["verdict"] for row in who(trace, "0x2400000+4")}
+    expect("CANDIDATES" in verdicts, verdicts)
+
+
+def marked():
     done = []
-    if not tap.attempt(f"{guest}: runs, and stands still at marks", run_marked, guest, guest, stages,
-                       more, done):
+    if not tap.attempt("stores: runs, and stands still at a mark", run_marked, "stores", "stores",
+                       ("operations",), (), done):
         return
     for moment in done[0].saved:
-        tap.attempt(f"{guest}: {moment}: all of RAM is what pmemsave says", done[0].show, moment)
+        tap.attempt(f"stores: {moment}: all of RAM is what pmemsave says", done[0].show, moment)
+    tap.attempt("stores: each version is a state that the page had", versions_real, done[0])
+    if EMULATED:
+        tap.not_applicable("first_store_rip", "KVM emulates the guest: nothing faults")
+    else:
+        tap.attempt("stores: first_store_rip is that of a store to the page", faults_right, done[0])
+    tap.attempt("stores: candidates, and nobody else", nobody_named, done[0])
 
 
-guest_marked("stores", ("operations",))
+marked()
+tap.attempt("pages that are only loaded from: nobody", loads_blame_nobody)
 tap.end()

@@ -53,6 +53,9 @@ static void transfer(u64 gpa, u32 len, u64 req)
 	scribe_put(&s, &ev.h, EVENT_vq_sg);
 }
 
+/* KVM's log was read at log_ns: from then on a vCPU that writes has to open the page. */
+static u64 log_ns;
+
 static struct suspects find(u64 gpa, u64 end, u64 since_ns)
 {
 	struct suspects found;
@@ -60,9 +63,8 @@ static struct suspects find(u64 gpa, u64 end, u64 since_ns)
 
 	if (s.writer)
 		scribe_read(&s);
-	assert_int_equal(suspects_find(&found, s.reader, s.state, gpa, end, since_ns,
-				       (struct moment){s.t_ns, UINT64_MAX}, err, sizeof(err)),
-			 0);
+	const struct suspicion of = {gpa, end, since_ns, log_ns, {s.t_ns, UINT64_MAX}};
+	assert_int_equal(suspects_find(&found, s.reader, s.state, &of, err, sizeof(err)), 0);
 	return found;
 }
 
@@ -104,7 +106,7 @@ static void the_window_counts(void **state)
 	(void)state;
 	scribe_begin(&s);
 	fault(PAGE, 7, 0x111, 0, false); /* before */
-	const u64 since = s.t_ns;
+	const u64 since = log_ns = s.t_ns;
 	fault(PAGE + 0x1000, 7, 0x222, 0, false);
 	dirty(PAGE - 0x1000, 7, 0x333, 0);
 	fault(PAGE, 7, 0x444, 1, false);
@@ -113,6 +115,23 @@ static void the_window_counts(void **state)
 
 	assert_int_equal(found.n, 1);
 	assert_int_equal(found.list[0].rip, 0x444);
+	log_ns = 0;
+	scribe_end(&s);
+}
+
+/* The page was opened before it was copied, which is when the window begins. */
+static void who_had_it_open_counts(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	transfer(PAGE, 64, 1);
+	fault(PAGE, 7, 0x111, 0, false);
+	const u64 since = s.t_ns + 1;
+	version(PAGE, 8, "abcd", since);
+	const struct suspects found = find(PAGE + 8, PAGE + 12, since);
+
+	assert_int_equal(found.n, 1);
+	assert_int_equal(found.list[0].rip, 0x111);
 	scribe_end(&s);
 }
 
@@ -237,6 +256,7 @@ int main(void)
 		cmocka_unit_test(a_store_is_told_once),
 		cmocka_unit_test(a_load_is_no_store),
 		cmocka_unit_test(the_window_counts),
+		cmocka_unit_test(who_had_it_open_counts),
 		cmocka_unit_test(tables_on_the_way_are_no_store),
 		cmocka_unit_test(kvm_writes),
 		cmocka_unit_test(devices_are_ranked),

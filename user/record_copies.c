@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Pages mode: copies of pages by guest-physical address, as a reader of the trace makes them of it;
+ * and what differs from them now.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "formats/delta.h"
+#include "user/record_pages.h"
+
+/* A page's content is told as a whole again after so many deltas, or bytes of them. */
+#define KEYFRAME_DELTAS 64
+#define KEYFRAME_BYTES	16384
+#define READS_MAX	16 /* of a page that is being written */
+
+static void content_put(struct record *r, u64 t_ns, u64 gpa, const u8 *bytes, enum content_why why)
+{
+	struct event_content ev = {
+		.h = {.t_ns = t_ns, .kind = EVENT_content, .vcpu = VCPU_NONE},
+		.gpa = gpa,
+		.why = why,
+		.len = PAGE,
+	};
+
+	memcpy(ev.data, bytes, PAGE);
+	record_take(r, &ev.h);
+}
+
+/* How a page was copied. */
+struct copy {
+	u64 gpa, hva, t0_ns, t_ns;
+	u8 how; /* enum version_how */
+	bool torn;
+};
+
+/* now NULL: zeroes. */
+static int page_take(struct record *r, const struct copy *copy, const u8 *now)
+{
+	static const u8 zeroes[PAGE];
+	struct record_pages *p = r->log;
+	const u64 gpa = copy->gpa;
+	struct region *region = regions_find(&p->copies, gpa, now != NULL);
+	u8 how = copy->how;
+
+	if (!region)
+		return now ? -ENOMEM : 0; /* never written: zeroes */
+	u8 *was = region->bytes + (gpa - region->start);
+	struct page_state *state = (struct page_state *)region->more + (gpa - region->start) / PAGE;
+	const u64 since_ns = state->since_ns > p->exact_ns ? state->since_ns : p->exact_ns;
+
+	if (state->hva && state->hva != copy->hva)
+		how = VERSION_HOW_MAP;
+	now = now ? now : zeroes;
+	state->hva = copy->hva;
+	state->since_ns = copy->t0_ns;
+	state->until_ns = copy->t_ns;
+	if (!memcmp(was, now, PAGE))
+		return 0;
+	if (!p->begun) {
+		content_put(r, copy->t_ns, gpa, now, CONTENT_WHY_START);
+	} else {
+		struct event_version ev = {
+			.h = {.t_ns = copy->t_ns, .kind = EVENT_version, .vcpu = VCPU_NONE},
+			.gpa = gpa,
+			.t0_ns = since_ns,
+			.log_ns = p->log_ns,
+			.how = how,
+			.torn = copy->torn,
+		};
+		_Static_assert(sizeof(ev.data) == DELTA_MAX, "any delta fits");
+		ev.len = (u16)delta_make(was, now, ev.data);
+		record_take(r, &ev.h);
+		p->versions++;
+		p->changed += ev.len;
+		state->bytes += ev.len;
+		if (++state->deltas >= KEYFRAME_DELTAS || state->bytes >= KEYFRAME_BYTES) {
+			content_put(r, copy->t_ns, gpa, now, CONTENT_WHY_KEYFRAME);
+			state->deltas = state->bytes = 0;
+		}
+	}
+	memcpy(was, now, PAGE);
+	return 0;
+}
+
+/*
+ * Copies the pages that wait. A page that two reads in a row find the same was so between them
+ * (unless bytes changed and changed back): a page that really was. Who writes all the time is read
+ * again, and at last taken as it is.
+ */
+int copies_flush(struct record *r)
+{
+	struct record_pages *p = r->log;
+	struct copy copy = {.t0_ns = record_now(r)};
+	u64 twice[2 * WAITING];
+	int err = 0;
+
+	for (size_t i = 0; i < p->n; i++)
+		twice[2 * i] = twice[2 * i + 1] = p->hva[i];
+	if (p->n)
+		err = vmm_memory_read(&p->memory, twice, 2 * p->n, p->window[0][0]);
+	copy.t_ns = record_now(r);
+	p->copied += p->n;
+	for (size_t i = 0; i < p->n && !err; i++) {
+		u8(*reads)[PAGE] = p->window[i];
+
+		copy.gpa = p->gpa[i];
+		copy.hva = p->hva[i];
+		copy.how = p->how[i];
+		copy.torn = memcmp(reads[0], reads[1], PAGE);
+		for (int n = 0; copy.torn && n < READS_MAX && !err; n++) {
+			err = vmm_memory_read(&p->memory, twice + 2 * i, 2, reads[0]);
+			copy.t_ns = record_now(r);
+			copy.torn = memcmp(reads[0], reads[1], PAGE);
+		}
+		p->torn += copy.torn;
+		if (!err)
+			err = page_take(r, &copy, reads[1]);
+	}
+	p->n = 0;
+	return err;
+}
+
+int copies_add(struct record *r, u64 gpa, u64 hva, u8 how)
+{
+	struct record_pages *p = r->log;
+	int err = p->n == WAITING ? copies_flush(r) : 0;
+
+	p->gpa[p->n] = gpa;
+	p->hva[p->n] = hva;
+	p->how[p->n++] = how;
+	return err;
+}
+
+static int page_or_zeroes(struct record *r, const struct ram *ram, u64 off, u8 how, bool touched)
+{
+	struct copy copy = {.gpa = ram->gpa + off, .hva = ram->hva + off, .how = how};
+
+	if (touched)
+		return copies_add(r, copy.gpa, copy.hva, how);
+	copy.t0_ns = copy.t_ns = record_now(r);
+	return page_take(r, &copy, NULL);
+}
+
+/* [hva, hva + n pages), wherever the guest sees it. Of many at once those that were never touched
+ * are not read. */
+int copies_add_run(struct record *r, u64 hva, u64 n, u8 how)
+{
+	struct record_pages *p = r->log;
+	const u64 end = hva + n * PAGE;
+	int err = 0;
+
+	for (size_t i = 0; i < p->nram; i++) {
+		const struct ram *ram = &p->ram[i];
+		const u64 from = hva > ram->hva ? hva : ram->hva;
+		const u64 to = end < ram->hva + ram->size ? end : ram->hva + ram->size;
+
+		for (u64 at = from, step; at < to && !err; at += step * PAGE) {
+			bool touched[VMM_WINDOW_MAX];
+
+			step = (to - at) / PAGE;
+			if (step > VMM_WINDOW_MAX)
+				step = VMM_WINDOW_MAX;
+			memset(touched, true, sizeof(touched));
+			if (n >= VMM_WINDOW_MAX)
+				vmm_memory_touched(&p->memory, at, step, touched);
+			for (u64 k = 0; k < step && !err; k++)
+				err = page_or_zeroes(r, ram, at - ram->hva + k * PAGE, how,
+						     touched[k]);
+		}
+	}
+	return err;
+}
+
+/* What a device left is in the trace: the copy is to be as a reader has it. A page that was copied
+ * later than that, but before it was known, is told once more. */
+void copies_device_bytes(struct record *r, const struct event_content *ev)
+{
+	struct record_pages *p = r->log;
+	const u64 gpa = ev->gpa, off = gpa & (PAGE - 1);
+	struct region *region = regions_find(&p->copies, gpa, true);
+
+	if (!region || !p->begun || ev->len > PAGE - off)
+		return;
+	u8 *page = region->bytes + (gpa - off - region->start);
+	const struct page_state *state =
+		(struct page_state *)region->more + (gpa - region->start) / PAGE;
+
+	if (ev->h.t_ns >= state->until_ns)
+		memcpy(page + off, ev->data, ev->len);
+	else if (memcmp(page + off, ev->data, ev->len))
+		content_put(r, state->until_ns, gpa - off, page, CONTENT_WHY_KEYFRAME);
+}
+
+/* All of RAM, and of ROM. */
+int copies_pass(struct record *r, u8 how)
+{
+	struct record_pages *p = r->log;
+	int err = 0;
+
+	for (size_t i = 0; i < p->nram && !err; i++) {
+		const struct ram *ram = &p->ram[i];
+
+		for (u64 at = 0, step; at < ram->size && !err; at += step * PAGE) {
+			bool touched[VMM_WINDOW_MAX];
+
+			step = (ram->size - at) / PAGE;
+			if (step > VMM_WINDOW_MAX)
+				step = VMM_WINDOW_MAX;
+			vmm_memory_touched(&p->memory, ram->hva + at, step, touched);
+			for (u64 k = 0; k < step && !err; k++)
+				err = page_or_zeroes(r, ram, at + k * PAGE, how, touched[k]);
+			link_beat(r->link);
+		}
+	}
+	return err ? err : copies_flush(r);
+}

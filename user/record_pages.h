@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The state of pages mode, shared by record_pages.c (epochs, slots, moments), record_copies.c
+ * (copies of pages, and what differs) and record_devices.c (what devices write).
+ *
+ * Functions return 0 or -errno of a read of the VMM's memory, or -ENOMEM.
+ */
+#ifndef VMBLAME_RECORD_PAGES_H
+#define VMBLAME_RECORD_PAGES_H
+
+#include "user/record_state.h"
+#include "user/regions.h"
+#include "user/vmm_memory.h"
+
+#define PAGE	     VMM_PAGE
+#define WAITING	     64 /* pages that are read at once */
+#define DEVICE_PAGES 16384
+#define USED_RINGS   1024
+
+struct page_state {
+	u64 since_ns; /* when its last copy was begun, and when it was done */
+	u64 until_ns;
+	u64 hva; /* where it was then */
+	u32 deltas, bytes;
+};
+
+/* A slot of the main address space. */
+struct ram {
+	u32 id;
+	u64 gpa, size, hva; /* size 0: free */
+	bool readonly;
+};
+
+struct record_pages {
+	struct vmm_memory memory;
+	struct regions copies; /* by guest-physical address; more: struct page_state of each page */
+	struct ram ram[RECORD_SLOTS];
+	size_t nram;
+	u64 epoch_ns, due_ns; /* from the start */
+	bool asked;	      /* the agent has not answered yet */
+	bool held;	      /* the vCPUs stand still, as its last answer has it */
+	unsigned marks;
+	bool begun; /* the first pass is done */
+	bool failed;
+	u64 log_ns; /* when the log was read before the last time, from the start */
+	u64 next_log_ns;
+	u64 exact_ns; /* the last moment at which all copies were made while nobody ran */
+	u64 versions, changed, copied, torn, epochs;
+	/* Pages that devices wrote to since the last harvest. */
+	u64 device[DEVICE_PAGES];
+	size_t ndevice;
+	struct used {
+		u32 dev;
+		u16 queue;
+		u64 gpa, end;
+	} used[USED_RINGS]; /* rings that the VMM writes */
+	size_t nused;
+	bool device_more; /* there was no room for all of them */
+	/* Pages that wait to be copied. */
+	size_t n;
+	u64 gpa[WAITING], hva[WAITING];
+	u8 how[WAITING];
+	u8 window[WAITING][2][PAGE]; /* each is read twice, while the guest runs */
+};
+
+/* Copies a page, soon; copies_flush() ends it. */
+int copies_add(struct record *r, u64 gpa, u64 hva, u8 how);
+/* The n pages from hva on, wherever the guest sees them. */
+int copies_add_run(struct record *r, u64 hva, u64 n, u8 how);
+int copies_flush(struct record *r);
+/* All of RAM, and of ROM; what was never touched is not read. */
+int copies_pass(struct record *r, u8 how);
+/* What a device left, which is in the trace. */
+void copies_device_bytes(struct record *r, const struct event_content *ev);
+
+/* Copies the pages that devices wrote to, as far as they were not since t0_ns. */
+int copies_devices(struct record *r, u64 t0_ns);
+
+#endif
