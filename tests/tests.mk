@@ -69,7 +69,7 @@ hosts        := $(if $(filter all hosts,$(MATRIX)),$(hosts_all),$(hosts_one))
 # (the command line's tests, the agent's at SeaBIOS and amid losses, the answers' honesty) takes as long
 # again, and is run there by MATRIX=all and check-vm.
 nested_first := $(filter %/agent_vmm %/agent_watch %/agent_launch %/agent_migrate,$(live_c)) \
-	$(patsubst %,tests/live/%.py,tables step devices exact observe vhost smp crash churn linux pages)
+	$(patsubst %,tests/live/%.py,tables step devices exact observe vhost smp crash churn linux)
 nested_live  := $(if $(filter all,$(MATRIX)),$(check_kvm),$(nested_first))
 
 # Everything is built first, by a make that sees the headers which deps installed.
