@@ -123,7 +123,8 @@ static void *thread_main(void *arg)
 			a->sync_pending = slots_sync(&a->slots) != 0;
 		if (got == AGENT_RECV_EOF)
 			recorder_leave(a, WHY_ENDED);
-		else if (a->link.fd >= 0 && heart_stopped(&heart, a->link.shared) && a->watching)
+		else if (a->link.fd >= 0 && heart_stopped(&heart, a->link.shared) &&
+			 (a->watching || a->held))
 			recorder_leave(a, WHY_STALLED);
 		if (got == AGENT_RECV_NONE) {
 			counts_tell(a);

@@ -238,7 +238,7 @@ void record_pages_harvested(struct record *r, const struct agent_msg *msg)
 	p->epochs++;
 	p->log_ns = p->next_log_ns;
 	p->next_log_ns = from_start(r, msg->num[0]);
-	if (!p->begun || p->failed || r->over)
+	if (!p->begun || p->failed || p->ended || r->over)
 		return;
 	const u64 t0_ns = record_now(r);
 	/* What devices wrote, as far as it is told. */
@@ -257,7 +257,7 @@ void record_pages_step(struct record *r, u64 now_ns)
 {
 	struct record_pages *p = r->log;
 
-	if (!p->begun || p->asked || p->failed || now_ns < p->due_ns)
+	if (!p->begun || p->asked || p->failed || p->ended || now_ns < p->due_ns)
 		return;
 	p->due_ns = now_ns + p->epoch_ns;
 	p->asked = !link_send(r->link, AGENT_HARVEST, 0, 0, WHY_NONE);
@@ -334,6 +334,7 @@ void record_pages_end(struct record *r)
 		return;
 	p->log_ns = p->next_log_ns; /* it is not read any more */
 	exact_pass(r, VERSION_HOW_LOG);
+	p->ended = true;
 }
 
 void record_pages_summary(const struct record *r)

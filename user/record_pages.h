@@ -40,9 +40,10 @@ struct record_pages {
 	bool asked;	      /* the agent has not answered yet */
 	bool held;	      /* the vCPUs stand still, as its last answer has it */
 	unsigned marks;
-	bool begun; /* the first pass is done */
-	bool failed;
-	u64 log_ns; /* when the log was read before the last time, from the start */
+	bool begun;  /* the first pass is done */
+	bool failed; /* its memory cannot be read any more */
+	bool ended;  /* and need not: the last pass is done */
+	u64 log_ns;  /* when the log was read before the last time, from the start */
 	u64 next_log_ns;
 	u64 exact_ns; /* the last moment at which all copies were made while nobody ran */
 	u64 versions, changed, copied, torn, epochs;

@@ -4,10 +4,13 @@
 page next to what the guest is known to have made of it; and who is said to have opened it."""
 import collections
 import json
+import os
+import signal
 import subprocess
+import time
 import zlib
 
-from live import (OK, SLOW, Tap, VMBLAME, Whole, back_end, expect, qemu, ranges, record_args, rows, run, truth,
+from live import (OK, SLOW, Tap, VMBLAME, Whole, back_end, expect, info, qemu, ranges, record_args, rows, run, truth,
                   who)
 
 tap = Tap()
@@ -79,9 +82,9 @@ def states(stores, page, first, end):
     return sums, rips
 
 
-def versions_real(guest):
+def versions_real(guest, least=50, name_of="stores"):
     """Each is as the guest had made it at some time, and they come in order."""
-    stores, count = truth("stores"), 0
+    stores, count = truth(name_of), 0
     for name, text in ranges("stores").items():
         told = collections.defaultdict(list)
         for row in export(guest.trace, text, "version,content"):
@@ -100,7 +103,7 @@ def versions_real(guest):
                 expect(held, f"{name}, page {page:#x}: #{row['seq']} is no state that it had")
                 after = held[0]
                 count += 1
-    expect(count > 50, f"{count} versions")
+    expect(count >= least, f"{count} versions")
     print(f"# {count} versions")
 
 
@@ -124,7 +127,8 @@ def faults_right(guest):
             at = 0
             for seq, rip in sorted(set(told[page])):
                 expect(rip in rips[at:], f"{name}, page {page:#x}: #{seq}, {rip:#x} stored nothing")
-                at += rips[at:].index(rip) + 1
+                # The same store may fault again, when the log is read before it is made.
+                at += rips[at:].index(rip)
                 count += 1
     expect(count > 30, f"{count} faults")
     print(f"# {count} write faults")
@@ -156,8 +160,8 @@ def loads_blame_nobody():
     expect(process.returncode == OK and "tally: done" in out, out + err)
     loaded = "0x2000000+256K"
     expect(not export(trace, loaded, "version"), "versions of pages that nobody stored to")
-    verdicts = {row["verdict"] for row in who(trace, loaded)}
-    expect(verdicts == {"INITIAL"}, verdicts)
+    answers = who(trace, loaded)
+    expect({row["verdict"] for row in answers} == {"INITIAL"}, answers)
     verdicts = {row["verdict"] for row in who(trace, "0x2400000+4")}
     expect("CANDIDATES" in verdicts, verdicts)
 
@@ -177,6 +181,42 @@ def marked():
     tap.attempt("stores: candidates, and nobody else", nobody_named, done[0])
 
 
+def recorder_stands_still(store):
+    """The guest goes on, and what it did meanwhile is one window."""
+    args = qemu("stores", exit_device=False)
+    with Whole(tap.path("still"), args, RAM, mode="pages") as running:
+        running.console.wait("operations", 120)
+        running.process.send_signal(signal.SIGSTOP)
+        running.console.wait(": ok", 120)
+        running.process.send_signal(signal.SIGCONT)
+        running.end()
+        store.append(running)
+
+
+def recorder_killed():
+    """The guest goes on, and the trace is whole up to there."""
+    args = qemu("stores-loop", exit_device=False)
+    with Whole(tap.path("killed"), args, RAM, mode="pages") as running:
+        running.console.wait("operations", 120)
+        while not export(running.trace, ranges("stores")["A"], "version"):
+            time.sleep(0.1)
+        running.process.kill()
+        running.console.wait(": ok", 120)
+        os.kill(running.pid, signal.SIGKILL)
+        running.process.wait(60 * SLOW)
+    versions_real(running, 20, "stores-loop")
+    expect(info(running.trace)["truncated"], "the trace says that it is whole")
+
+
+def gap():
+    done = []
+    if tap.attempt("the recorder stands still: the guest goes on", recorder_stands_still, done):
+        tap.attempt("still: the end is what pmemsave says", done[0].show, "end")
+        tap.attempt("still: each version is a state that the page had", versions_real, done[0], 10)
+    tap.attempt("the recorder is killed: the guest goes on, the trace is true", recorder_killed)
+
+
 marked()
+gap()
 tap.attempt("pages that are only loaded from: nobody", loads_blame_nobody)
 tap.end()
