@@ -2,8 +2,6 @@
 /* Goes through what happened in the window; windows are an epoch long, most of the time. */
 #include "suspects.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -198,9 +196,20 @@ static int order(const void *a, const void *b)
 	return moment_before(x->at, y->at) ? -1 : moment_before(y->at, x->at);
 }
 
+/* Since when an event counts. */
 static u64 window_start(const struct suspicion *of, unsigned kind)
 {
 	return kind == EVENT_vq_sg || kind == EVENT_vq_push ? of->since_ns : of->log_ns;
+}
+
+static int each(void *arg, const struct event *ev, u64 seq, const struct stores *stores)
+{
+	struct search *search = arg;
+
+	(void)stores;
+	if (ev->t_ns > window_start(search->of, ev->kind) && ev->t_ns <= search->of->at.t_ns)
+		take(search, ev, seq);
+	return 0;
 }
 
 int suspects_find(struct suspects *out, struct reader *r, const struct state *state,
@@ -213,39 +222,10 @@ int suspects_find(struct suspects *out, struct reader *r, const struct state *st
 		.kinds = kinds,
 	};
 	struct search search = {.out = out, .state = state, .of = of};
-	struct cursor *c = NULL;
-	int ret = 0;
 
 	*out = (struct suspects){
 		.page = of->gpa & ~PAGE_MASK, .since_ns = of->since_ns, .at = of->at};
-	if (cursor_open(&c, r, &spec)) {
-		snprintf(err, err_size, "%s", strerror(ENOMEM));
-		return -ENOMEM;
-	}
-	for (bool more = true; more;) {
-		const struct event *ev;
-		u64 seq;
-
-		switch (cursor_next(c, &ev, &seq)) {
-		case CURSOR_MORE:
-			if (ev->t_ns > window_start(of, ev->kind) && ev->t_ns <= of->at.t_ns)
-				take(&search, ev, seq);
-			break;
-		case CURSOR_STORES:
-		case CURSOR_TRUNCATED:
-			break;
-		case CURSOR_END:
-			more = false;
-			break;
-		case CURSOR_CORRUPT:
-		case CURSOR_IO:
-			snprintf(err, err_size, "%s", cursor_message(c));
-			ret = -EBADMSG;
-			more = false;
-			break;
-		}
-	}
-	cursor_close(c);
+	const int ret = reader_each(r, &spec, each, &search, NULL, err, err_size);
 	qsort(out->list, out->n, sizeof(out->list[0]), order);
 	return ret;
 }
