@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Goes through what happened in the window; windows are an epoch long, most of the time. */
+/* Notes of what happened to some pages, by page and in the order of time. */
 #include "suspects.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PAGE_MASK 0xfffull
+#define NOTES_MAX 1000000u
 
 static const bool kinds[EVENT_MAX] = {
 	[EVENT_page_fault] = true, [EVENT_fast_fault] = true, [EVENT_dirty] = true,
 	[EVENT_vq_sg] = true,	   [EVENT_vq_push] = true,
+};
+
+struct note {
+	u64 page;
+	bool follows; /* on a fault, which was told already where it was told at all */
+	struct suspect suspect;
 };
 
 /* The fault that a thread is in. Where faults are told by linear address (shadow paging), the page
@@ -18,26 +27,43 @@ static const bool kinds[EVENT_MAX] = {
 struct fault {
 	u32 tid;
 	bool linear;
-	struct suspect *marked; /* by the last mark in it */
+	size_t marked; /* by the last mark in it: a note's number plus 1 */
 };
 
 #define FAULTS 64 /* by the thread's number */
 
-struct search {
-	struct suspects *out;
+struct suspects_book {
 	const struct state *state;
-	const struct suspicion *of;
+	u64 gpa, end, since_ns, until_ns;
+	struct note *notes;
+	size_t n, max;
+	u64 more;
 	struct fault faults[FAULTS];
 };
 
-static struct suspect *add(struct suspects *s, const struct suspect *one)
+/* The note's number plus 1; 0: there is no room. */
+static size_t note(struct suspects_book *b, u64 page, bool follows, const struct suspect *suspect)
 {
-	if (s->n == SUSPECTS_MAX) {
-		s->more++;
-		return NULL;
+	if (b->n == b->max && b->n < NOTES_MAX) {
+		const size_t max = b->max ? 2 * b->max : 256;
+		struct note *notes = realloc(b->notes, max * sizeof(*notes));
+
+		if (notes) {
+			b->notes = notes;
+			b->max = max;
+		}
 	}
-	s->list[s->n] = *one;
-	return &s->list[s->n++];
+	if (b->n == b->max || b->n >= NOTES_MAX) {
+		b->more++;
+		return 0;
+	}
+	b->notes[b->n++] = (struct note){page & ~PAGE_MASK, follows, *suspect};
+	return b->n;
+}
+
+static bool wanted(const struct suspects_book *b, u64 gpa)
+{
+	return (gpa | PAGE_MASK) >= b->gpa && (gpa & ~PAGE_MASK) < b->end;
 }
 
 static enum suspect_kind fault_kind(u64 error)
@@ -47,185 +73,239 @@ static enum suspect_kind fault_kind(u64 error)
 	return error & FAULT_STORE ? SUSPECT_STORE : SUSPECT_LOAD;
 }
 
-/* A fault, or a mark, that was told of this one already: one store makes a fault, and KVM marks the
- * page on its behalf. */
-static struct suspect *same_access(struct suspects *s, const struct event *h, u64 rip)
-{
-	for (size_t i = s->n; i--;) {
-		struct suspect *one = &s->list[i];
+#define VCPU_NOTE(b, follows, k, ev, seq_)                                        \
+	note(b, (ev)->gpa, follows,                                               \
+	     &(struct suspect){.kind = (k),                                       \
+			       .at = {(ev)->h.t_ns, seq_},                        \
+			       .vcpu = (ev)->h.vcpu,                              \
+			       .tid = (ev)->h.tid,                                \
+			       .rip_known = (ev)->rip != 0 || (ev)->cs_base != 0, \
+			       .rip = (ev)->rip,                                  \
+			       .cs_base = (ev)->cs_base,                          \
+			       .cr3 = (ev)->cr3,                                  \
+			       .cpl = (ev)->cpl})
 
-		if (one->vcpu != VCPU_NONE && one->tid == h->tid && one->vcpu == h->vcpu)
-			return one->rip == rip ? one : NULL;
+static void take_fault(struct suspects_book *b, const struct event_page_fault *f, u64 seq)
+{
+	b->faults[f->h.tid % FAULTS] = (struct fault){f->h.tid, f->linear, 0};
+	if (!f->linear && wanted(b, f->gpa))
+		VCPU_NOTE(b, false, fault_kind(f->error), f, seq);
+}
+
+static void take_dirty(struct suspects_book *b, const struct event_dirty *d, u64 seq)
+{
+	struct fault *fault = &b->faults[d->h.tid % FAULTS];
+	size_t marked = 0;
+
+	if (wanted(b, d->gpa) && !d->as) {
+		if (d->h.vcpu == VCPU_NONE)
+			VCPU_NOTE(b, false, SUSPECT_KVM, d, seq);
+		else if (!d->error)
+			VCPU_NOTE(b, false, SUSPECT_MARK, d, seq);
+		else
+			marked = VCPU_NOTE(b, true, fault_kind(d->error), d, seq);
 	}
-	return NULL;
-}
-
-#define VCPU_SUSPECT(s, k, ev, seq_)                                                \
-	add(s, &(struct suspect){.kind = (k),                                       \
-				 .at = {(ev)->h.t_ns, seq_},                        \
-				 .vcpu = (ev)->h.vcpu,                              \
-				 .tid = (ev)->h.tid,                                \
-				 .rip_known = (ev)->rip != 0 || (ev)->cs_base != 0, \
-				 .rip = (ev)->rip,                                  \
-				 .cs_base = (ev)->cs_base,                          \
-				 .cr3 = (ev)->cr3,                                  \
-				 .cpl = (ev)->cpl})
-
-static void take_fault(struct search *search, const struct event_page_fault *f, u64 seq)
-{
-	struct suspects *s = search->out;
-
-	search->faults[f->h.tid % FAULTS] = (struct fault){f->h.tid, f->linear, NULL};
-	if (!f->linear && (f->gpa & ~PAGE_MASK) == s->page)
-		VCPU_SUSPECT(s, fault_kind(f->error), f, seq);
-}
-
-static void take_dirty(struct search *search, const struct event_dirty *d, u64 seq)
-{
-	struct suspects *s = search->out;
-	struct fault *fault = &search->faults[d->h.tid % FAULTS];
-	const bool here = (d->gpa & ~PAGE_MASK) == s->page && !d->as;
-	struct suspect *marked = NULL;
-
-	if (here && d->h.vcpu == VCPU_NONE)
-		VCPU_SUSPECT(s, SUSPECT_KVM, d, seq);
-	else if (here && !d->error)
-		VCPU_SUSPECT(s, SUSPECT_MARK, d, seq);
-	else if (here && !same_access(s, &d->h, d->rip))
-		marked = VCPU_SUSPECT(s, fault_kind(d->error), d, seq);
 	if (!d->error || fault->tid != d->h.tid || !fault->linear)
 		return;
 	if (fault->marked)
-		fault->marked->kind = SUSPECT_WALK;
+		b->notes[fault->marked - 1].suspect.kind = SUSPECT_WALK;
 	fault->marked = marked;
 }
 
-static void take_transfer(struct search *search, const struct event_vq_sg *sg, u64 seq)
+/* In each of the pages. */
+static void device_note(struct suspects_book *b, u64 gpa, u64 end, struct suspect *suspect)
 {
-	struct suspects *s = search->out;
-	const u64 sg_end = sg->gpa + sg->len;
+	suspect->vcpu = VCPU_NONE;
+	suspect->gpa = gpa;
+	suspect->end = end;
+	suspect->request.at = suspect->at;
+	const u64 from = gpa > b->gpa ? gpa : b->gpa & ~PAGE_MASK;
+	const u64 to = end < b->end ? end : (b->end | PAGE_MASK);
 
-	if (!sg->write || sg_end < sg->gpa || sg->gpa > (s->page | PAGE_MASK) || sg_end <= s->page)
-		return;
-	add(s, &(struct suspect){
-		       .kind = SUSPECT_DEVICE,
-		       .at = {sg->h.t_ns, seq},
-		       .vcpu = VCPU_NONE,
-		       .tid = sg->h.tid,
-		       .gpa = sg->gpa,
-		       .end = sg_end,
-		       .bytes = sg->gpa < search->of->end && search->of->gpa < sg_end,
-		       .request = {.at = {sg->h.t_ns, seq},
-				   .req = sg->req,
-				   .dev = sg->dev,
-				   .queue = sg->queue},
-	       });
+	for (u64 page = from & ~PAGE_MASK; page < to && wanted(b, page); page += PAGE_MASK + 1)
+		note(b, page, false, suspect);
 }
 
-static void take_push(struct search *search, const struct event_vq_push *push, u64 seq)
+static void take_transfer(struct suspects_book *b, const struct event_vq_sg *sg, u64 seq)
 {
-	struct suspects *s = search->out;
-	const struct moment at = {push->h.t_ns, seq};
+	struct suspect suspect = {
+		.kind = SUSPECT_DEVICE,
+		.at = {sg->h.t_ns, seq},
+		.tid = sg->h.tid,
+		.request = {.req = sg->req, .dev = sg->dev, .queue = sg->queue},
+	};
 
-	for (size_t i = 0; i < search->state->nrings; i++) {
-		const struct ring *ring = &search->state->rings[i];
+	if (sg->write && sg->gpa + sg->len > sg->gpa)
+		device_note(b, sg->gpa, sg->gpa + sg->len, &suspect);
+}
 
-		if (ring->dev != push->dev || ring->queue != push->queue || ring->backend ||
-		    moment_before(at, ring->from) || moment_before(ring->until, at) ||
-		    ring->gpa > (s->page | PAGE_MASK) || ring->end <= s->page)
-			continue;
-		add(s, &(struct suspect){
-			       .kind = SUSPECT_RING,
-			       .at = at,
-			       .vcpu = VCPU_NONE,
-			       .tid = push->h.tid,
-			       .gpa = ring->gpa,
-			       .end = ring->end,
-			       .bytes = ring->gpa < search->of->end && search->of->gpa < ring->end,
-			       .request = {.at = at,
-					   .req = push->req,
-					   .dev = push->dev,
-					   .queue = push->queue},
-		       });
+static void take_push(struct suspects_book *b, const struct event_vq_push *push, u64 seq)
+{
+	struct suspect suspect = {
+		.kind = SUSPECT_RING,
+		.at = {push->h.t_ns, seq},
+		.tid = push->h.tid,
+		.request = {.req = push->req, .dev = push->dev, .queue = push->queue},
+	};
+
+	for (size_t i = 0; i < b->state->nrings; i++) {
+		const struct ring *ring = &b->state->rings[i];
+
+		if (ring->dev == push->dev && ring->queue == push->queue && !ring->backend &&
+		    !moment_before(suspect.at, ring->from) &&
+		    !moment_before(ring->until, suspect.at))
+			device_note(b, ring->gpa, ring->end, &suspect);
 	}
 }
 
-static void take(struct search *search, const struct event *ev, u64 seq)
+static int take(void *arg, const struct event *ev, u64 seq, const struct stores *stores)
 {
 	const struct event_fast_fault *fast = (const struct event_fast_fault *)ev;
+	struct suspects_book *b = arg;
 
+	(void)stores;
+	if (ev->t_ns <= b->since_ns && b->since_ns)
+		return 0;
 	switch (ev->kind) {
 	case EVENT_page_fault:
-		take_fault(search, (const struct event_page_fault *)ev, seq);
+		take_fault(b, (const struct event_page_fault *)ev, seq);
 		break;
 	case EVENT_fast_fault:
-		if ((fast->gpa & ~PAGE_MASK) == search->out->page &&
-		    !same_access(search->out, ev, fast->rip))
-			VCPU_SUSPECT(search->out, fault_kind(fast->error), fast, seq);
+		if (wanted(b, fast->gpa))
+			VCPU_NOTE(b, true, fault_kind(fast->error), fast, seq);
 		break;
 	case EVENT_dirty:
-		take_dirty(search, (const struct event_dirty *)ev, seq);
+		take_dirty(b, (const struct event_dirty *)ev, seq);
 		break;
 	case EVENT_vq_push:
-		take_push(search, (const struct event_vq_push *)ev, seq);
+		take_push(b, (const struct event_vq_push *)ev, seq);
 		break;
 	case EVENT_vq_sg:
-		take_transfer(search, (const struct event_vq_sg *)ev, seq);
+		take_transfer(b, (const struct event_vq_sg *)ev, seq);
 		break;
 	default:
 		break;
 	}
+	return 0;
+}
+
+static int note_order(const void *a, const void *b)
+{
+	const struct note *x = a, *y = b;
+
+	if (x->page != y->page)
+		return x->page < y->page ? -1 : 1;
+	return moment_before(x->suspect.at, y->suspect.at)
+		       ? -1
+		       : moment_before(y->suspect.at, x->suspect.at);
+}
+
+int suspects_read(struct suspects_book **out, struct reader *r, const struct state *state, u64 gpa,
+		  u64 end, u64 since_ns, u64 until_ns, char *err, size_t err_size)
+{
+	const struct cursor_spec spec = {
+		.streams = 1u << STREAM_ACTIVITY,
+		.t_min = since_ns,
+		.t_max = until_ns ? until_ns : 1,
+		.kinds = kinds,
+	};
+	struct suspects_book *b = calloc(1, sizeof(*b));
+
+	*out = b;
+	if (!b) {
+		snprintf(err, err_size, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	b->state = state;
+	b->gpa = gpa;
+	b->end = end;
+	b->since_ns = since_ns;
+	b->until_ns = until_ns;
+	const int ret = reader_each(r, &spec, take, b, NULL, err, err_size);
+
+	if (b->n)
+		qsort(b->notes, b->n, sizeof(*b->notes), note_order);
+	return ret;
+}
+
+void suspects_close(struct suspects_book *b)
+{
+	if (b)
+		free(b->notes);
+	free(b);
+}
+
+/* The first note of the page after a time. */
+static size_t first_note(const struct suspects_book *b, u64 page, u64 after_ns)
+{
+	size_t lo = 0, hi = b->n;
+
+	while (lo < hi) {
+		const size_t mid = lo + (hi - lo) / 2;
+		const struct note *at = &b->notes[mid];
+
+		if (at->page < page || (at->page == page && at->suspect.at.t_ns <= after_ns))
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* A mark, or a fault without KVM's lock, of a fault that was told of: one store makes all of them.
+ */
+static bool told(const struct suspects *s, const struct suspect *one)
+{
+	for (size_t i = s->n; i--;) {
+		const struct suspect *other = &s->list[i];
+
+		if (other->vcpu != VCPU_NONE && other->tid == one->tid && other->vcpu == one->vcpu)
+			return other->rip == one->rip;
+	}
+	return false;
+}
+
+static bool is_device(const struct suspect *s)
+{
+	return s->kind == SUSPECT_DEVICE || s->kind == SUSPECT_RING;
 }
 
 /* A device beside the bytes comes last. */
 static int rank(const struct suspect *s)
 {
-	const bool device = s->kind == SUSPECT_DEVICE || s->kind == SUSPECT_RING;
-
-	return device && !s->bytes ? SUSPECT_KVM + 1 : (int)s->kind;
+	return is_device(s) && !s->bytes ? SUSPECT_KVM + 1 : (int)s->kind;
 }
 
 /* Devices that wrote the bytes; then who stored; then the others; in the order of time each. */
 static int order(const void *a, const void *b)
 {
 	const struct suspect *x = a, *y = b;
-	const int kx = rank(x), ky = rank(y);
 
-	if (kx != ky)
-		return kx - ky;
+	if (rank(x) != rank(y))
+		return rank(x) - rank(y);
 	return moment_before(x->at, y->at) ? -1 : moment_before(y->at, x->at);
 }
 
-/* Since when an event counts. */
-static u64 window_start(const struct suspicion *of, unsigned kind)
+void suspects_find(const struct suspects_book *b, const struct suspicion *of, struct suspects *out)
 {
-	return kind == EVENT_vq_sg || kind == EVENT_vq_push ? of->since_ns : of->log_ns;
-}
+	const u64 page = of->gpa & ~PAGE_MASK;
+	const u64 start = of->since_ns < of->log_ns ? of->since_ns : of->log_ns;
 
-static int each(void *arg, const struct event *ev, u64 seq, const struct stores *stores)
-{
-	struct search *search = arg;
+	*out = (struct suspects){.more = b->more};
+	for (size_t i = first_note(b, page, start); i < b->n; i++) {
+		const struct note *at = &b->notes[i];
+		struct suspect one = at->suspect;
 
-	(void)stores;
-	if (ev->t_ns > window_start(search->of, ev->kind) && ev->t_ns <= search->of->at.t_ns)
-		take(search, ev, seq);
-	return 0;
-}
-
-int suspects_find(struct suspects *out, struct reader *r, const struct state *state,
-		  const struct suspicion *of, char *err, size_t err_size)
-{
-	const struct cursor_spec spec = {
-		.streams = 1u << STREAM_ACTIVITY,
-		.t_min = of->since_ns < of->log_ns ? of->since_ns : of->log_ns,
-		.t_max = of->at.t_ns == UINT64_MAX ? UINT64_MAX : of->at.t_ns + 1,
-		.kinds = kinds,
-	};
-	struct search search = {.out = out, .state = state, .of = of};
-
-	*out = (struct suspects){
-		.page = of->gpa & ~PAGE_MASK, .since_ns = of->since_ns, .at = of->at};
-	const int ret = reader_each(r, &spec, each, &search, NULL, err, err_size);
+		if (at->page != page || one.at.t_ns > of->at.t_ns)
+			break;
+		if (one.at.t_ns <= (is_device(&one) ? of->since_ns : of->log_ns) ||
+		    (at->follows && told(out, &one)))
+			continue;
+		one.bytes = is_device(&one) && one.gpa < of->end && of->gpa < one.end;
+		if (out->n < SUSPECTS_MAX)
+			out->list[out->n++] = one;
+		else
+			out->more++;
+	}
 	qsort(out->list, out->n, sizeof(out->list[0]), order);
-	return ret;
 }

@@ -41,9 +41,6 @@ struct suspect {
 #define SUSPECTS_MAX 32
 
 struct suspects {
-	/* What was asked for, for which the rest holds. */
-	u64 page, since_ns;
-	struct moment at;
 	size_t n;
 	u64 more;			   /* that there was no room for */
 	struct suspect list[SUSPECTS_MAX]; /* most telling first */
@@ -57,8 +54,13 @@ struct suspicion {
 	struct moment at;
 };
 
-/* 0 or -errno with a line in err. */
-int suspects_find(struct suspects *out, struct reader *r, const struct state *state,
-		  const struct suspicion *of, char *err, size_t err_size);
+/* What happened to the pages of [gpa,end) in (since_ns, until_ns], read once for many questions.
+ * Memory is bounded: what there is no room for is counted in `more` of each answer. 0 or -errno
+ * with a line in err. */
+struct suspects_book;
+int suspects_read(struct suspects_book **out, struct reader *r, const struct state *state, u64 gpa,
+		  u64 end, u64 since_ns, u64 until_ns, char *err, size_t err_size);
+void suspects_close(struct suspects_book *b); /* NULL is fine */
+void suspects_find(const struct suspects_book *b, const struct suspicion *of, struct suspects *out);
 
 #endif

@@ -26,8 +26,8 @@ const struct option cmd_history_options[] = {
 
 struct printer {
 	struct view view;
-	struct reader *reader;
-	struct suspects suspects;
+	struct view_suspects suspects;
+	u64 shown; /* the version whose suspects were */
 	bool json;
 };
 
@@ -46,8 +46,7 @@ static int show_item(void *arg, const struct history_item *item)
 		json_open(&j, NULL, '{');
 		json_u64(&j, "v", 1);
 		view_json(&j, &s->view, &w);
-		const struct suspects *suspects =
-			view_suspects(&s->suspects, &s->view, s->reader, &w);
+		const struct suspects *suspects = view_suspects(&s->suspects, &w);
 		if (suspects) {
 			json_open(&j, "candidates", '[');
 			view_suspects_json(&j, &s->view, suspects);
@@ -56,12 +55,11 @@ static int show_item(void *arg, const struct history_item *item)
 		json_close(&j, '}');
 		json_end(&j);
 	} else {
-		const u64 seq = s->suspects.at.seq;
 		view_line(stdout, &s->view, &w);
-		const struct suspects *suspects =
-			view_suspects(&s->suspects, &s->view, s->reader, &w);
-		if (suspects && suspects->at.seq != seq) /* once for all that it changed */
+		const struct suspects *suspects = view_suspects(&s->suspects, &w);
+		if (suspects && s->shown != item->write->at.seq) /* once for all that changed */
 			view_suspects_text(stdout, &s->view, suspects);
+		s->shown = item->write->at.seq;
 	}
 	return ferror(stdout) ? 1 : 0;
 }
@@ -100,10 +98,12 @@ int cmd_history(int argc, char **argv)
 		return ret;
 	struct printer s = {
 		.view = {trace.state, symbols, !args.json && colour_wanted(stdout)},
-		.reader = trace.reader,
 		.json = args.json,
 	};
+	s.suspects = (struct view_suspects){
+		.view = &s.view, .reader = trace.reader, .gpa = h.gpa, .end = h.end};
 	ret = history_run(trace.reader, trace.state, &h, show_item, &s, err, sizeof(err));
+	view_suspects_close(&s.suspects);
 	if (ret < 0)
 		return fail("%s", err);
 	return output_finish(0);

@@ -36,8 +36,7 @@ const struct option cmd_who_options[] = {
 
 struct printer {
 	struct view view;
-	struct reader *reader;
-	struct suspects suspects; /* of the page that was asked about last */
+	struct view_suspects suspects;
 	bool json, unanswered, first;
 };
 
@@ -74,7 +73,7 @@ static void classes_json(struct json *j, u16 covers)
 /* A page that was found changed: the window, and who could have. */
 static void candidates_json(struct json *j, struct printer *s, const struct view_write *w)
 {
-	const struct suspects *suspects = view_suspects(&s->suspects, &s->view, s->reader, w);
+	const struct suspects *suspects = view_suspects(&s->suspects, w);
 
 	json_u64(j, "seq", w->write->at.seq);
 	json_u64(j, "t_ns", w->write->since_ns);
@@ -197,8 +196,7 @@ static void answer_text(struct printer *s, const struct run *run, unsigned rank)
 		putchar('\n');
 	}
 	if (a->verdict == VERDICT_CANDIDATES) {
-		const struct suspects *suspects =
-			view_suspects(&s->suspects, &s->view, s->reader, &w);
+		const struct suspects *suspects = view_suspects(&s->suspects, &w);
 		char watch[80];
 
 		if (suspects)
@@ -296,10 +294,10 @@ int cmd_who(int argc, char **argv)
 	q.end = range.end;
 	struct printer s = {
 		.view = {trace.state, symbols, !args.json && colour_wanted(stdout)},
-		.reader = trace.reader,
 		.json = args.json,
 		.first = true,
 	};
+	s.suspects = (struct view_suspects){.view = &s.view, .reader = trace.reader};
 	struct file_place place = {0};
 	if (args.file) {
 		ret = file_place(&trace, argv[0], args.file, q.limit, &place);
@@ -312,6 +310,7 @@ int cmd_who(int argc, char **argv)
 		ret = query_run(trace.reader, trace.state, &q, show_run, &s, NULL, err,
 				sizeof(err));
 	}
+	view_suspects_close(&s.suspects);
 	if (ret < 0)
 		return fail("%s", err);
 	return output_finish(s.unanswered ? EXIT_NO_ANSWER : 0);

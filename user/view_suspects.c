@@ -22,24 +22,49 @@ static const struct {
 	[SUSPECT_KVM] = {"mark", ORIGIN_KVM, NULL},
 };
 
-const struct suspects *view_suspects(struct suspects *last, const struct view *view,
-				     struct reader *r, const struct view_write *v)
+/* Of one version after the other: the runs of one are asked about in a row. */
+static bool same_version(const struct suspicion *a, const struct suspicion *b)
+{
+	return a->gpa >> 12 == b->gpa >> 12 && a->since_ns == b->since_ns &&
+	       a->log_ns == b->log_ns && a->at.seq == b->at.seq;
+}
+
+static int book_read(struct view_suspects *s, const struct suspicion *of, char *err, size_t size)
+{
+	const u64 page = of->gpa & ~0xfffull;
+
+	s->last = *of;
+	if (s->end > s->gpa)
+		return suspects_read(&s->book, s->reader, s->view->state, s->gpa, s->end, 0,
+				     UINT64_MAX, err, size);
+	return suspects_read(&s->book, s->reader, s->view->state, page, page | 0xfff,
+			     of->since_ns < of->log_ns ? of->since_ns : of->log_ns, of->at.t_ns,
+			     err, size);
+}
+
+const struct suspects *view_suspects(struct view_suspects *s, const struct view_write *v)
 {
 	const struct write *w = v->write;
 	const struct suspicion of = {v->gpa, v->end, w->since_ns, w->log_ns, w->at};
-	const u64 page = v->gpa & ~0xfffull;
 	char err[512];
 
 	if (!w->version_how)
 		return NULL;
-	if ((!last->at.t_ns || last->page != page || last->since_ns != w->since_ns ||
-	     memcmp(&last->at, &w->at, sizeof(w->at))) &&
-	    suspects_find(last, r, view->state, &of, err, sizeof(err))) {
+	if (s->book && s->end <= s->gpa && !same_version(&s->last, &of))
+		view_suspects_close(s);
+	if (!s->book && book_read(s, &of, err, sizeof(err))) {
 		fail("%s", err);
-		*last = (struct suspects){0};
+		view_suspects_close(s);
 		return NULL;
 	}
-	return last;
+	suspects_find(s->book, &of, &s->found);
+	return &s->found;
+}
+
+void view_suspects_close(struct view_suspects *s)
+{
+	suspects_close(s->book);
+	s->book = NULL;
 }
 
 static u64 linear(const struct suspect *s)

@@ -8,10 +8,21 @@
 #include "replay/suspects.h"
 #include "view.h"
 
-/* Writes that were found page by page have suspects; the same page's window is looked up once for
- * all of its runs. NULL: none is known, or the trace could not be read (a line on stderr). */
-const struct suspects *view_suspects(struct suspects *last, const struct view *view,
-				     struct reader *r, const struct view_write *v);
+struct view_suspects {
+	const struct view *view;
+	struct reader *reader;
+	/* What will be asked about, to be read at once. Where that is empty, each window is read by
+	 * itself. */
+	u64 gpa, end;
+	struct suspects_book *book;
+	struct suspicion last; /* what the book was read for */
+	struct suspects found;
+};
+
+/* Of a write that was found page by page. NULL: of another, or the trace could not be read (a line
+ * on stderr). Valid until the next call. */
+const struct suspects *view_suspects(struct view_suspects *s, const struct view_write *v);
+void view_suspects_close(struct view_suspects *s);
 
 /* Adds them to the array that is open. */
 void view_suspects_json(struct json *j, const struct view *view, const struct suspects *s);

@@ -64,7 +64,13 @@ static struct suspects find(u64 gpa, u64 end, u64 since_ns)
 	if (s.writer)
 		scribe_read(&s);
 	const struct suspicion of = {gpa, end, since_ns, log_ns, {s.t_ns, UINT64_MAX}};
-	assert_int_equal(suspects_find(&found, s.reader, s.state, &of, err, sizeof(err)), 0);
+	struct suspects_book *book;
+
+	assert_int_equal(
+		suspects_read(&book, s.reader, s.state, gpa, end, 0, UINT64_MAX, err, sizeof(err)),
+		0);
+	suspects_find(book, &of, &found);
+	suspects_close(book);
 	return found;
 }
 
