@@ -133,7 +133,7 @@ void view_suspects_text(FILE *f, const struct view *view, const struct suspects 
 	for (size_t i = 0; i < s->n; i++) {
 		const struct suspect *one = &s->list[i];
 
-		fprintf(f, "    %s  %s  ", i ? "         " : "candidate",
+		fprintf(f, "    %-12s%s  ", i ? "" : "candidate",
 			view_time(one->at.t_ns, time, sizeof(time)));
 		if (kinds[one->kind].origin == ORIGIN_VIRTQUEUE)
 			fprintf(f, "%s queue %u request %llu %s 0x%llx+%llu%s",
@@ -152,9 +152,9 @@ void view_suspects_text(FILE *f, const struct view *view, const struct suspects 
 		fputc('\n', f);
 	}
 	if (s->more)
-		fprintf(f, "               and %llu more\n", (unsigned long long)s->more);
+		fprintf(f, "                and %llu more\n", (unsigned long long)s->more);
 	if (!s->n)
-		fputs("    candidate  any vCPU: no fault was told of, so that the instruction is "
+		fputs("    candidate   any vCPU: no fault was told of, so that the instruction is "
 		      "not "
 		      "known\n",
 		      f);
