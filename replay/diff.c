@@ -84,7 +84,7 @@ static int after(void *arg, struct film_page *p, const struct film_write *w)
 		p->user = d->nkept;
 	struct diff_page *page = &d->kept[p->user - 1]->d;
 	page->last = w->at;
-	if (w->origin == ORIGIN_NONE)
+	if (w->origin == ORIGIN_NONE && !w->version)
 		return 0;
 	page->writes++;
 	count(page, w);

@@ -11,8 +11,8 @@
 
 /* Who wrote to a page: an instruction, or what was found changed. */
 struct diff_writer {
-	enum origin origin;
-	u64 pc; /* ORIGIN_VCPU */
+	enum origin origin; /* ORIGIN_NONE: the page was found changed, by whom is not known */
+	u64 pc;		    /* ORIGIN_VCPU */
 	u64 writes;
 };
 

@@ -34,7 +34,7 @@ struct fault {
 
 struct suspects_book {
 	const struct state *state;
-	u64 gpa, end, since_ns, until_ns;
+	u64 gpa, end, since_ns;
 	struct note *notes;
 	size_t n, max;
 	u64 more;
@@ -220,7 +220,6 @@ int suspects_read(struct suspects_book **out, struct reader *r, const struct sta
 	b->gpa = gpa;
 	b->end = end;
 	b->since_ns = since_ns;
-	b->until_ns = until_ns;
 	const int ret = reader_each(r, &spec, take, b, NULL, err, err_size);
 
 	if (b->n)

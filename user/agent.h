@@ -52,8 +52,8 @@ enum agent_type {
 	AGENT_STEPPED = 10,
 	/* Pages mode: the first vCPU is about to run; the agent waits for AGENT_OK, 10 s at most */
 	AGENT_STARTING = 11,
-	/* num: CLOCK_MONOTONIC before the first slot's log was read, pages in the set, which set of
-	 * struct agent_pages; t_ns: when the last one was cleared. Answers AGENT_HARVEST */
+	/* num: CLOCK_MONOTONIC before the first slot's log was read, which set of struct
+	 * agent_pages has it, 1 when no vCPU is in KVM_RUN. Answers AGENT_HARVEST */
 	AGENT_HARVESTED = 12,
 
 	/* --- recorder to agent; exactly AGENT_MSG_SIZE bytes, but for CONFIG's ranges --- */

@@ -42,15 +42,14 @@ void agent_log(struct agent *a, bool on)
 
 void agent_harvest(struct agent *a, bool hold)
 {
-	u64 t0_ns, n;
+	u64 t0_ns;
 	u32 set;
 
 	if (!a->pages.on)
 		return;
 	if (hold && !a->held)
 		a->held = !run_pause(&a->run);
-	set = a->pages.set;
 	t0_ns = sys_now_ns();
-	n = pages_harvest(&a->pages, &a->slots, &agent_dirty_kvm, a, &a->scratch);
-	agent_say(a, AGENT_HARVESTED, t0_ns, n, set, a->held);
+	set = pages_harvest(&a->pages, &a->slots, &agent_dirty_kvm, a, &a->scratch);
+	agent_say(a, AGENT_HARVESTED, t0_ns, set, a->held, 0);
 }

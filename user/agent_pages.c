@@ -228,12 +228,10 @@ void pages_leave(struct pages *p, struct slots *t, struct slot *s, u32 id,
 	note(p, s, 0, slot_pages(s), bits); /* NULL: all of it */
 }
 
-u64 pages_harvest(struct pages *p, struct slots *t, const struct dirty_ops *ops, void *ctx,
+u32 pages_harvest(struct pages *p, struct slots *t, const struct dirty_ops *ops, void *ctx,
 		  struct dirty_scratch *scratch)
 {
-	const u64 *set = p->shared->bits[p->set];
-	const struct agent_block *last;
-	u64 n = 0;
+	const u32 filled = p->set;
 
 	for (u32 as = 0; as < SLOTS_SPACES; as++)
 		for (u32 i = 0; i < t->nslots[as]; i++) {
@@ -250,11 +248,8 @@ u64 pages_harvest(struct pages *p, struct slots *t, const struct dirty_ops *ops,
 			else if (s->flags & KVM_MEM_LOG_DIRTY_PAGES)
 				s->all_dirty = 1;
 		}
-	last = p->shared->nblocks ? &p->shared->block[p->shared->nblocks - 1] : NULL;
-	for (u64 w = 0; last && w < words_for(last->first + last->npages); w++)
-		n += (u64)__builtin_popcountll(set[w]);
 	p->set ^= 1;
-	return n;
+	return filled;
 }
 
 void pages_forget(struct pages *p)

@@ -41,9 +41,9 @@ void pages_note_all(struct pages *p, const struct slot *s);
 void pages_leave(struct pages *p, struct slots *t, struct slot *s, u32 id,
 		 const struct dirty_ops *ops, void *ctx, struct dirty_scratch *scratch);
 
-/* Takes the log of all slots, and turns to the other set. The number of pages that are in the one
- * filled so far, which is the recorder's now. */
-u64 pages_harvest(struct pages *p, struct slots *t, const struct dirty_ops *ops, void *ctx,
+/* Takes the log of all slots, and turns to the other set. Which one was filled so far: it is the
+ * recorder's now. */
+u32 pages_harvest(struct pages *p, struct slots *t, const struct dirty_ops *ops, void *ctx,
 		  struct dirty_scratch *scratch);
 
 /* The VMM begins or ends logging a slot. */

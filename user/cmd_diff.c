@@ -43,7 +43,8 @@ static void writer_text(const struct printer *p, const struct diff_writer *w, ch
 	struct symbol symbol;
 
 	if (w->origin != ORIGIN_VCPU)
-		snprintf(buf, size, "%s", origin_name(w->origin));
+		snprintf(buf, size, "%s",
+			 w->origin == ORIGIN_NONE ? "writers not seen" : origin_name(w->origin));
 	else if (symbols_find(p->symbols, w->pc, &symbol))
 		snprintf(buf, size, "%s", symbol.name);
 	else

@@ -101,6 +101,8 @@ static void writer_text(const struct printer *p, const struct film_write *w, cha
 		snprintf(buf, size, "vCPU %u at %s", w->vcpu, symbol.name);
 	else if (w->origin == ORIGIN_VCPU)
 		snprintf(buf, size, "vCPU %u at 0x%" PRIx64, w->vcpu, w->pc);
+	else if (w->version)
+		snprintf(buf, size, "found changed");
 	else if (w->origin == ORIGIN_NONE)
 		snprintf(buf, size, "there from the beginning");
 	else

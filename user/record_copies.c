@@ -13,6 +13,7 @@
 #define KEYFRAME_DELTAS 64
 #define KEYFRAME_BYTES	16384
 #define READS_MAX	16 /* of a page that is being written */
+#define MANY		32 /* pages that are better asked for first */
 
 static void content_put(struct record *r, u64 t_ns, u64 gpa, const u8 *bytes, enum content_why why)
 {
@@ -72,7 +73,6 @@ static int page_take(struct record *r, const struct copy *copy, const u8 *now)
 		ev.len = (u16)delta_make(was, now, ev.data);
 		record_take(r, &ev.h);
 		p->versions++;
-		p->changed += ev.len;
 		state->bytes += ev.len;
 		if (++state->deltas >= KEYFRAME_DELTAS || state->bytes >= KEYFRAME_BYTES) {
 			content_put(r, copy->t_ns, gpa, now, CONTENT_WHY_KEYFRAME);
@@ -142,32 +142,43 @@ static int page_or_zeroes(struct record *r, const struct ram *ram, u64 off, u8 h
 	return page_take(r, &copy, NULL);
 }
 
-/* [hva, hva + n pages), wherever the guest sees it. Of many at once those that were never touched
- * are not read. */
-int copies_add_run(struct record *r, u64 hva, u64 n, u8 how)
+/* Bytes [from, to) of a slot. A log may begin with all pages in it: of many, those that were never
+ * touched are zeroes, and not read. */
+static int range_add(struct record *r, const struct ram *ram, u64 from, u64 to, u8 how)
 {
 	struct record_pages *p = r->log;
+	int err = 0;
+
+	for (u64 step; from < to && !err; from += step * PAGE) {
+		bool touched[VMM_WINDOW_MAX];
+
+		step = (to - from) / PAGE;
+		if (step > VMM_WINDOW_MAX)
+			step = VMM_WINDOW_MAX;
+		memset(touched, true, sizeof(touched));
+		if (step >= MANY)
+			vmm_memory_touched(&p->memory, ram->hva + from, step, touched);
+		for (u64 k = 0; k < step && !err; k++)
+			err = page_or_zeroes(r, ram, from + k * PAGE, how, touched[k]);
+		link_beat(r->link);
+	}
+	return err;
+}
+
+/* [hva, hva + n pages), wherever the guest sees it. */
+int copies_add_run(struct record *r, u64 hva, u64 n, u8 how)
+{
+	const struct record_pages *p = r->log;
 	const u64 end = hva + n * PAGE;
 	int err = 0;
 
-	for (size_t i = 0; i < p->nram; i++) {
+	for (size_t i = 0; i < p->nram && !err; i++) {
 		const struct ram *ram = &p->ram[i];
 		const u64 from = hva > ram->hva ? hva : ram->hva;
 		const u64 to = end < ram->hva + ram->size ? end : ram->hva + ram->size;
 
-		for (u64 at = from, step; at < to && !err; at += step * PAGE) {
-			bool touched[VMM_WINDOW_MAX];
-
-			step = (to - at) / PAGE;
-			if (step > VMM_WINDOW_MAX)
-				step = VMM_WINDOW_MAX;
-			memset(touched, true, sizeof(touched));
-			if (n >= VMM_WINDOW_MAX)
-				vmm_memory_touched(&p->memory, at, step, touched);
-			for (u64 k = 0; k < step && !err; k++)
-				err = page_or_zeroes(r, ram, at - ram->hva + k * PAGE, how,
-						     touched[k]);
-		}
+		if (from < to)
+			err = range_add(r, ram, from - ram->hva, to - ram->hva, how);
 	}
 	return err;
 }
@@ -192,26 +203,12 @@ void copies_device_bytes(struct record *r, const struct event_content *ev)
 		content_put(r, state->until_ns, gpa - off, page, CONTENT_WHY_KEYFRAME);
 }
 
-/* All of RAM, and of ROM. */
 int copies_pass(struct record *r, u8 how)
 {
-	struct record_pages *p = r->log;
+	const struct record_pages *p = r->log;
 	int err = 0;
 
-	for (size_t i = 0; i < p->nram && !err; i++) {
-		const struct ram *ram = &p->ram[i];
-
-		for (u64 at = 0, step; at < ram->size && !err; at += step * PAGE) {
-			bool touched[VMM_WINDOW_MAX];
-
-			step = (ram->size - at) / PAGE;
-			if (step > VMM_WINDOW_MAX)
-				step = VMM_WINDOW_MAX;
-			vmm_memory_touched(&p->memory, ram->hva + at, step, touched);
-			for (u64 k = 0; k < step && !err; k++)
-				err = page_or_zeroes(r, ram, at + k * PAGE, how, touched[k]);
-			link_beat(r->link);
-		}
-	}
+	for (size_t i = 0; i < p->nram && !err; i++)
+		err = range_add(r, &p->ram[i], 0, p->ram[i].size, how);
 	return err ? err : copies_flush(r);
 }

@@ -234,7 +234,7 @@ void record_pages_harvested(struct record *r, const struct agent_msg *msg)
 	int err;
 
 	p->asked = false;
-	p->held = msg->num[3];
+	p->held = msg->num[2];
 	p->epochs++;
 	p->log_ns = p->next_log_ns;
 	p->next_log_ns = from_start(r, msg->num[0]);
@@ -243,7 +243,7 @@ void record_pages_harvested(struct record *r, const struct agent_msg *msg)
 	const u64 t0_ns = record_now(r);
 	/* What devices wrote, as far as it is told. */
 	record_drain(r);
-	err = set_take(r, shared, msg->num[2] & 1);
+	err = set_take(r, shared, msg->num[1] & 1);
 	if (!err)
 		err = copies_devices(r, t0_ns);
 	if (!err && p->device_more)
@@ -341,7 +341,7 @@ void record_pages_summary(const struct record *r)
 {
 	const struct record_pages *p = r->log;
 
-	record_say("%" PRIu64 " versions of pages in %" PRIu64 " epochs; %" PRIu64
-		   " pages were copied",
-		   p->versions, p->epochs, p->copied);
+	record_say("%" PRIu64 " versions of pages in %" PRIu64 " epochs, %" PRIu64
+		   " of them not of one moment; %" PRIu64 " pages were copied",
+		   p->versions, p->epochs, p->torn, p->copied);
 }

@@ -46,7 +46,7 @@ struct record_pages {
 	u64 log_ns;  /* when the log was read before the last time, from the start */
 	u64 next_log_ns;
 	u64 exact_ns; /* the last moment at which all copies were made while nobody ran */
-	u64 versions, changed, copied, torn, epochs;
+	u64 versions, copied, torn, epochs;
 	/* Pages that devices wrote to since the last harvest. */
 	u64 device[DEVICE_PAGES];
 	size_t ndevice;

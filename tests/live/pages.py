@@ -11,7 +11,7 @@ import time
 import zlib
 
 from live import (OK, SLOW, Tap, VMBLAME, Whole, back_end, expect, info, qemu, ranges, record_args, rows, run, truth,
-                  who)
+                  unwritable, who)
 
 tap = Tap()
 EMULATED = back_end() == "pvm"  # no faults
@@ -218,5 +218,6 @@ def gap():
 
 marked()
 gap()
+unwritable(tap, lambda trace: record_args(trace, "--mode", "pages", "-q") + qemu("stores"), "64k")
 tap.attempt("pages that are only loaded from: nobody", loads_blame_nobody)
 tap.end()
