@@ -12,7 +12,7 @@ check_all() {
 check "check: everything is there, exit 0; its JSON" check_all
 modes() {
 	run 0 "$VMBLAME" check && grep -q '^mode *events *yes' "$tmp/out" && grep -q '^mode *watch *yes' "$tmp/out" &&
-		grep -q '^mode *pages *no' "$tmp/out"
+		grep -q '^mode *pages *yes' "$tmp/out"
 }
 check "check: which modes there are" modes
 no_vmm() {
