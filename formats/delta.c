@@ -3,6 +3,7 @@
 #include "delta.h"
 
 #include <string.h>
+#include <xxhash.h>
 
 static u64 word_at(const u8 *page, u32 at)
 {
@@ -85,4 +86,9 @@ bool delta_next(struct delta *d)
 	d->bytes = d->at;
 	d->at += d->len;
 	return true;
+}
+
+u32 delta_sum(const u8 *page)
+{
+	return (u32)XXH3_64bits(page, DELTA_PAGE);
 }

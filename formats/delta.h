@@ -21,6 +21,10 @@
  * Returns its size, 0 when they are the same. */
 size_t delta_make(const u8 *was, const u8 *now, u8 *out);
 
+/* The sum of a page (DELTA_PAGE bytes) that its `version` carries: whoever applies the deltas can
+ * tell that he has what was copied. */
+u32 delta_sum(const u8 *page);
+
 struct delta {
 	const u8 *at, *stop;
 	/* The run: bytes [off, off + len) of the page. */

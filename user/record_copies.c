@@ -68,6 +68,7 @@ static int page_take(struct record *r, const struct copy *copy, const u8 *now)
 			.log_ns = p->log_ns,
 			.how = how,
 			.torn = copy->torn,
+			.sum = delta_sum(now),
 		};
 		_Static_assert(sizeof(ev.data) == DELTA_MAX, "any delta fits");
 		ev.len = (u16)delta_make(was, now, ev.data);

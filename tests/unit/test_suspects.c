@@ -21,6 +21,7 @@ static u64 version(u64 gpa, u32 off, const char *text, u64 t0_ns)
 
 	memcpy(page + off, text, strlen(text));
 	ev.len = (u16)delta_make(zeroes, page, ev.data);
+	ev.sum = delta_sum(page);
 	return scribe_put(&s, &ev.h, EVENT_version);
 }
 
