@@ -6,23 +6,24 @@
 #ifndef VMBLAME_COMPAT_BPF_H
 #define VMBLAME_COMPAT_BPF_H
 
-#define KVM_RUN_IOCTL	0xae80
-#define KVM_EXIT_MMIO	6
-#define SET_REGION	0x4020ae46 /* KVM_SET_USER_MEMORY_REGION */
-#define SET_REGION2	0x40a0ae49 /* KVM_SET_USER_MEMORY_REGION2, Linux 6.8 */
-#define NR_IOCTL_X86_64 16
-#define KVM_MMIO_READ	1 /* KVM_TRACE_MMIO_READ, include/trace/events/kvm.h */
-#define KVM_MMIO_WRITE	2
-#define KVM_PIO_OUT_RW	1 /* arch/x86/kvm/trace.h */
-#define REG_RSP		4 /* enum kvm_reg, arch/x86/include/asm/kvm_host.h */
-#define REG_RBP		5
-#define REG_RIP		16
-#define SREG_CS		1 /* enum: VCPU_SREG_ES, CS, ... */
-#define CR0_PG		(1ull << 31)
-#define CR0_PE		1ull
-#define CR4_PAE		(1ull << 5)
-#define CR4_LA57	(1ull << 12)
-#define EFER_LMA	(1ull << 10)
+#define KVM_RUN_IOCTL	  0xae80
+#define KVM_EXIT_MMIO	  6
+#define KVM_EXIT_SHUTDOWN 8
+#define SET_REGION	  0x4020ae46 /* KVM_SET_USER_MEMORY_REGION */
+#define SET_REGION2	  0x40a0ae49 /* KVM_SET_USER_MEMORY_REGION2, Linux 6.8 */
+#define NR_IOCTL_X86_64	  16
+#define KVM_MMIO_READ	  1 /* KVM_TRACE_MMIO_READ, include/trace/events/kvm.h */
+#define KVM_MMIO_WRITE	  2
+#define KVM_PIO_OUT_RW	  1 /* arch/x86/kvm/trace.h */
+#define REG_RSP		  4 /* enum kvm_reg, arch/x86/include/asm/kvm_host.h */
+#define REG_RBP		  5
+#define REG_RIP		  16
+#define SREG_CS		  1 /* enum: VCPU_SREG_ES, CS, ... */
+#define CR0_PG		  (1ull << 31)
+#define CR0_PE		  1ull
+#define CR4_PAE		  (1ull << 5)
+#define CR4_LA57	  (1ull << 12)
+#define EFER_LMA	  (1ull << 10)
 
 #define SPTE_WRITABLE 2ull /* PT_WRITABLE_MASK, EPT's too: arch/x86/kvm/mmu/spte.h */
 #define SPTE_PFN      0x000ffffffffff000ull

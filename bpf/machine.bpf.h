@@ -48,6 +48,54 @@ int BPF_KPROBE(machine__qemu_system_reset_request, u32 reason)
 	return 0;
 }
 
+/* The guest came to its end, as `what` says (enum crash). */
+static __always_inline void crashed(struct thread *th, u8 what)
+{
+	u64 t_ns = bpf_ktime_get_ns();
+	struct event_crash *e;
+
+	if (!th)
+		return;
+	e = reserve(th, sizeof(*e), t_ns, 0, 0, ORIGIN_NONE);
+	if (!e)
+		return;
+	__builtin_memset(e, 0, sizeof(*e));
+	stamp(&e->h, th, EVENT_crash, t_ns);
+	e->what = what;
+	submit(e);
+}
+
+/* softmmu/runstate.c; pvpanic and others call them. */
+SEC("?uprobe")
+int BPF_KPROBE(machine__qemu_system_guest_panicked)
+{
+	crashed(thread_get(), CRASH_PANIC);
+	return 0;
+}
+
+SEC("?uprobe")
+int BPF_KPROBE(machine__qemu_system_guest_crashloaded)
+{
+	crashed(thread_get(), CRASH_CRASHLOADED);
+	return 0;
+}
+
+/* KVM_EXIT_SHUTDOWN: a triple fault. After an error the reason is that of the exit before. */
+SEC("?tp_btf/kvm_userspace_exit")
+int BPF_PROG(machine__kvm_userspace_exit, u32 reason, int err)
+{
+	struct thread *th;
+
+	if (reason != KVM_EXIT_SHUTDOWN || err)
+		return 0;
+	th = thread_get_vcpu();
+	if (!th)
+		return 0;
+	FIRED(machine__kvm_userspace_exit);
+	crashed(th, CRASH_TRIPLE_FAULT);
+	return 0;
+}
+
 /* int kvm_vm_ioctl(KVMState *s, int type, void *arg), accel/kvm/kvm-all.c. */
 SEC("?uprobe")
 int BPF_KPROBE(machine__kvm_vm_ioctl, u64 s, u32 type, u64 arg)

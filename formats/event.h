@@ -62,6 +62,9 @@ enum version_how { ENUM_VERSION_HOW(VERSION_HOW_ITEM) };
 #define FAULT_GUEST_WALK (1ull << 33) /* the walk of the guest's own page tables */
 /* Of event_dirty.error. */
 #define DIRTY_IN_FAULT			(1ull << 63)
+#define CRASH_ITEM(num, name, text) CRASH_##name = (num),
+enum crash { ENUM_CRASH(CRASH_ITEM) };
+#undef CRASH_ITEM
 #define PROBE_HOW_ITEM(num, name, text) PROBE_HOW_##name = (num),
 enum probe_how { ENUM_PROBE_HOW(PROBE_HOW_ITEM) };
 #undef PROBE_HOW_ITEM

@@ -257,8 +257,10 @@ static int head_load(struct reader *r, const char **why)
 	return file_head_check(&h, why);
 }
 
+enum what { TRACE, STORES_BY_PAGE, HEADER };
+
 /* Everything after open(2); *why stays NULL when the errno says it all. */
-static int reader_begin(struct reader *r, const char **why)
+static int reader_begin(struct reader *r, enum what what, const char **why)
 {
 	struct stat st;
 
@@ -276,11 +278,13 @@ static int reader_begin(struct reader *r, const char **why)
 	if (err)
 		return err;
 	*why = NULL;
+	if (what == HEADER)
+		return 0;
 	r->zstd = ZSTD_createDCtx();
 	return r->zstd ? reader_load(r) : -ENOMEM;
 }
 
-static int file_open(struct reader **out, const char *path, bool by_page, char *err,
+static int file_open(struct reader **out, const char *path, enum what what, char *err,
 		     size_t err_size)
 {
 	struct reader *r = calloc(1, sizeof(*r));
@@ -290,10 +294,11 @@ static int file_open(struct reader **out, const char *path, bool by_page, char *
 	if (r) {
 		r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 		r->path = strdup(path);
-		code = r->fd < 0 ? -errno : !r->path ? -ENOMEM : reader_begin(r, &why);
+		code = r->fd < 0 ? -errno : !r->path ? -ENOMEM : reader_begin(r, what, &why);
 	}
-	if (!code && r->is_by_page != by_page) {
-		why = by_page ? "not the stores of a trace by pages"
+	if (!code && r->is_by_page != (what == STORES_BY_PAGE)) {
+		why = what == STORES_BY_PAGE
+			      ? "not the stores of a trace by pages"
 			      : "no trace, but the stores of one by pages: name the trace";
 		code = -EPROTO;
 	}
@@ -319,7 +324,7 @@ static void by_page_find(struct reader *r, const char *path)
 	    snprintf(beside, sizeof(beside), "%s%s", path, BY_PAGE_SUFFIX) >= (int)sizeof(beside) ||
 	    access(beside, F_OK))
 		return;
-	if (file_open(&r->by_page, beside, true, err, sizeof(err))) {
+	if (file_open(&r->by_page, beside, STORES_BY_PAGE, err, sizeof(err))) {
 		r->by_page_why = "it cannot be read";
 		return;
 	}
@@ -335,9 +340,21 @@ static void by_page_find(struct reader *r, const char *path)
 	r->by_page = NULL;
 }
 
+int reader_uuid(const char *path, u8 *uuid, char *err, size_t err_size)
+{
+	struct reader *r;
+	const int code = file_open(&r, path, HEADER, err, err_size);
+
+	if (code)
+		return code;
+	memcpy(uuid, r->uuid, sizeof(r->uuid));
+	reader_close(r);
+	return 0;
+}
+
 int reader_open(struct reader **out, const char *path, char *err, size_t err_size)
 {
-	const int code = file_open(out, path, false, err, err_size);
+	const int code = file_open(out, path, TRACE, err, err_size);
 
 	if (!code)
 		by_page_find(*out, path);

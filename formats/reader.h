@@ -46,6 +46,9 @@ struct trace_info {
  * version; -EBADMSG: damaged beyond use. A truncated file opens. */
 int reader_open(struct reader **out, const char *path, char *err, size_t err_size);
 void reader_close(struct reader *r); /* NULL is fine */
+/* What the file is called in its header, 16 bytes; of one that is still being written, too. Errors
+ * as above. */
+int reader_uuid(const char *path, u8 *uuid, char *err, size_t err_size);
 /* Whether the stores by pages (by_page.h) lie beside the trace and are used. When not, *why is NULL
  * where there are none, else the reason. */
 bool reader_by_page(const struct reader *r, const char **why);

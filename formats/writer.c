@@ -44,6 +44,7 @@ struct writer {
 	struct buf rows[STREAM_MAX]; /* of the index; those of facts are with the state's */
 	struct buf out;
 	struct writer_stats stats;
+	u8 uuid[16];
 };
 
 /* All of it, or an error; what was half-written is cut off again where the file permits. */
@@ -117,6 +118,7 @@ int writer_open(struct writer **out, int fd, const struct writer_opts *opts)
 	head.uuid[6] = (head.uuid[6] & 0x0f) | 0x40;
 	head.uuid[8] = (head.uuid[8] & 0x3f) | 0x80;
 	file_head_seal(&head);
+	memcpy(w->uuid, head.uuid, sizeof(w->uuid));
 	const int err = file_write(w, &head, sizeof(head));
 
 	if (err) {
@@ -324,6 +326,11 @@ int writer_seal(struct writer *w)
 const struct writer_stats *writer_stats(const struct writer *w)
 {
 	return &w->stats;
+}
+
+const u8 *writer_uuid(const struct writer *w)
+{
+	return w->uuid;
 }
 
 /* Rows of the index from `from` on that make one chunk: their bytes. *h says what they have in

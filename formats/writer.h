@@ -55,6 +55,9 @@ int writer_seal(struct writer *w);
 
 const struct writer_stats *writer_stats(const struct writer *w);
 
+/* What the file is called in its header: 16 bytes, random. */
+const u8 *writer_uuid(const struct writer *w);
+
 /* Seals, writes index and trailer, closes. Frees w whatever happens; NULL is fine. The first error
  * that the writer met, or 0. */
 int writer_close(struct writer *w);

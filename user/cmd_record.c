@@ -22,8 +22,9 @@
 #define EPOCH_MAX_NS 10000000000ull
 
 struct args {
-	const char *output, *mode, *epoch, *from, *until, *then, *ring_size, *user, *vm;
-	struct option_list watch, only, with, without;
+	const char *output, *mode, *epoch, *from, *until, *then, *ring_size, *user, *vm,
+		*shadow_max;
+	struct option_list watch, only, ram, with, without, mark, exact;
 	bool force, whole_pages, stacks, quiet, racy, lossy;
 };
 
@@ -32,9 +33,13 @@ const struct option cmd_record_options[] = {
 		    "the trace (" DEFAULT_PATH "; an older one becomes " DEFAULT_PATH ".old)"),
 	OPTION_FLAG(0, "force", struct args, force, "overwrite the file that -o names"),
 	OPTION_TEXT(0, "mode", "MODE", struct args, mode,
-		    "events, pages, watch or full (watch if there is a --watch, else events)"),
+		    "events, pages, watch or full (watch if there is a --watch, else pages)"),
 	OPTION_TEXT(0, "epoch", "TIME", struct args, epoch,
 		    "pages mode: how often written pages are copied (10ms)"),
+	OPTION_LIST(0, "ram", "RANGE", struct args, ram,
+		    "pages mode: only the pages of this range"),
+	OPTION_TEXT(0, "shadow-max", "SIZE", struct args, shadow_max,
+		    "pages mode: refuse to begin where copies of pages may take more"),
 	OPTION_LIST('w', "watch", "RANGE", struct args, watch,
 		    "see every store of the guest to this range of its memory"),
 	OPTION_FLAG(0, "whole-pages", struct args, whole_pages,
@@ -46,10 +51,14 @@ const struct option cmd_record_options[] = {
 	OPTION_FLAG(0, "lossy", struct args, lossy,
 		    "full mode: rather drop stores than hold up the guest"),
 	OPTION_TEXT(0, "from", "EVENT", struct args, from,
-		    "start at SECONDS, reset, exit or console:REGEX"),
+		    "start at SECONDS, reset, panic, console:REGEX, mark:NAME, ... (below)"),
 	OPTION_TEXT(0, "until", "EVENT", struct args, until, "end at such an event"),
 	OPTION_TEXT(0, "then", "WHAT", struct args, then,
 		    "after --until: continue (the VM runs on), pause or kill"),
+	OPTION_LIST(0, "mark", "EVENT", struct args, mark,
+		    "give the moments of such an event a name"),
+	OPTION_LIST(0, "exact", "EVENT", struct args, exact,
+		    "the same, and stop the vCPUs there, so that memory is known as of then"),
 	OPTION_FLAG(0, "stacks", struct args, stacks,
 		    "return addresses for accesses to devices too"),
 	OPTION_TEXT(0, "user", "NAME", struct args, user,
@@ -65,10 +74,6 @@ const struct option cmd_record_options[] = {
 	OPTION_END,
 };
 
-/* Probes that tell who had a page opened for writing. */
-static const char *const faults[] = {"mmu__page_fault", "mmu__fast_fault", "mmu__dirty_log"};
-#define NFAULTS (sizeof(faults) / sizeof(faults[0]))
-
 static int ours(const char *fmt, const char *what, const char *why)
 {
 	record_say(fmt, what, why);
@@ -82,12 +87,15 @@ static int by_gpa(const void *a, const void *b)
 	return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
 }
 
-/* Sorted and joined, so that each byte belongs to one range. */
-static int parse_ranges(const char *name, const struct option_list *list, struct record_opts *opts)
+/* Sorted and joined, so that each byte belongs to one range; each a multiple of `unit`. */
+static int parse_ranges(const char *name, const struct option_list *list, u64 unit,
+			struct gpa_range *out, size_t *nout)
 {
-	size_t n = 0;
+	struct gpa_range all[OPTION_LIST_MAX];
+	const size_t n = list->n;
 
-	for (unsigned i = 0; i < list->n; i++) {
+	_Static_assert(OPTION_LIST_MAX <= MAX_WATCH, "there is room for all");
+	for (size_t i = 0; i < n; i++) {
 		struct range range;
 		int err = range_parse(list->v[i], &range);
 
@@ -96,20 +104,17 @@ static int parse_ranges(const char *name, const struct option_list *list, struct
 		if (err)
 			return usage_error("record", "%s %s: %s", name, list->v[i],
 					   range_complaint(err));
-		if (n == MAX_WATCH)
-			return usage_error("record", "more than %d %s ranges", MAX_WATCH, name);
-		opts->asked[n++] = (struct gpa_range){range.gpa, range.end};
+		all[i].gpa = range.gpa & ~(unit - 1);
+		all[i].end = (range.end + unit - 1) & ~(unit - 1);
 	}
-	qsort(opts->asked, n, sizeof(opts->asked[0]), by_gpa);
+	qsort(all, n, sizeof(all[0]), by_gpa);
 	for (size_t i = 0; i < n; i++) {
-		struct gpa_range *last = opts->nasked ? &opts->asked[opts->nasked - 1] : NULL;
+		struct gpa_range *last = *nout ? &out[*nout - 1] : NULL;
 
-		if (last && opts->asked[i].gpa <= last->end) {
-			if (opts->asked[i].end > last->end)
-				last->end = opts->asked[i].end;
-			continue;
-		}
-		opts->asked[opts->nasked++] = opts->asked[i];
+		if (!last || all[i].gpa > last->end)
+			out[(*nout)++] = all[i];
+		else if (all[i].end > last->end)
+			last->end = all[i].end;
 	}
 	return 0;
 }
@@ -123,14 +128,21 @@ static int parse_pages(const struct args *args, struct record_opts *opts)
 			    opts->epoch_ns < EPOCH_MIN_NS || opts->epoch_ns > EPOCH_MAX_NS))
 		return usage_error("record", "--epoch %s: expected a time from 1ms to 10s",
 				   args->epoch);
-	return 0;
+	if (args->shadow_max &&
+	    (size_parse(args->shadow_max, &opts->shadow_max) || !opts->shadow_max))
+		return usage_error("record", "--shadow-max %s: expected a size", args->shadow_max);
+	return parse_ranges("--ram", &args->ram, 4096, opts->ram, &opts->nram);
 }
 
 static int parse_mode(const struct args *args, struct record_opts *opts)
 {
-	opts->mode = args->mode ? args->mode : args->watch.n ? "watch" : "events";
-	if (strcmp(opts->mode, "pages") && args->epoch)
-		return usage_error("record", "--epoch needs --mode pages");
+	opts->mode = args->mode ? args->mode : args->watch.n ? "watch" : "pages";
+	opts->mode_chosen = args->mode || args->epoch || args->ram.n || args->shadow_max;
+	if (strcmp(opts->mode, "pages") && (args->epoch || args->ram.n || args->shadow_max))
+		return usage_error("record", "%s needs --mode pages",
+				   args->epoch	 ? "--epoch"
+				   : args->ram.n ? "--ram"
+						 : "--shadow-max");
 	if (strcmp(opts->mode, "full") && (args->only.n || args->lossy))
 		return usage_error("record", "%s needs --mode full",
 				   args->only.n ? "--only" : "--lossy");
@@ -145,7 +157,7 @@ static int parse_mode(const struct args *args, struct record_opts *opts)
 		return args->watch.n
 			       ? usage_error("record", "--mode full sees all of RAM: no --watch; "
 						       "--only RANGE leaves the rest out")
-			       : parse_ranges("--only", &args->only, opts);
+			       : parse_ranges("--only", &args->only, 1, opts->asked, &opts->nasked);
 	}
 	if (!strcmp(opts->mode, "pages"))
 		return parse_pages(args, opts);
@@ -173,18 +185,57 @@ static int parse_triggers(const struct args *args, struct record_opts *opts)
 	return 0;
 }
 
+static int parse_marks(const struct args *args, struct record_opts *opts)
+{
+	static const enum trigger_kind by_itself[] = {TRIGGER_RESET, TRIGGER_PANIC,
+						      TRIGGER_TRIPLE_FAULT, TRIGGER_VIRTIO_ERROR};
+	const struct {
+		const char *name;
+		const struct option_list *list;
+	} given[] = {{"--exact", &args->exact}, {"--mark", &args->mark}};
+	const size_t n = sizeof(by_itself) / sizeof(by_itself[0]);
+	char err[256];
+
+	opts->marks = calloc(args->exact.n + args->mark.n + n, sizeof(*opts->marks));
+	if (!opts->marks)
+		return ours("%s%s", strerror(ENOMEM), "");
+	for (size_t k = 0; k < 2; k++)
+		for (unsigned i = 0; i < given[k].list->n; i++) {
+			struct mark_opt *mark = &opts->marks[opts->nmarks++];
+			const char *text = given[k].list->v[i];
+
+			mark->exact = given[k].list == &args->exact;
+			if (trigger_parse(&mark->trigger, text, err, sizeof(err)))
+				return usage_error("record", "%s %s", given[k].name, err);
+			if (mark->trigger.kind == TRIGGER_EXIT ||
+			    mark->trigger.kind == TRIGGER_MARK)
+				return usage_error("record", "%s %s: that has a name already",
+						   given[k].name, text);
+		}
+	if (args->exact.n && (!strcmp(opts->mode, "events") || !strcmp(opts->mode, "watch")))
+		return usage_error("record", "--exact needs --mode pages or full");
+	for (size_t i = 0; i < n && strcmp(opts->mode, "full"); i++)
+		opts->marks[opts->nmarks++] =
+			(struct mark_opt){.trigger = {.kind = by_itself[i]}, .by_itself = true};
+	return 0;
+}
+
+static bool takes_events(const struct trigger *t)
+{
+	return t->kind != TRIGGER_NONE && t->kind != TRIGGER_TIME;
+}
+
 /* Full mode hears nothing of ports and resets. */
 static int parse_full(const struct record_opts *opts)
 {
-	const struct trigger *const triggers[] = {&opts->from, &opts->until};
+	bool events = takes_events(&opts->from) || takes_events(&opts->until);
 
-	if (strcmp(opts->mode, "full"))
-		return 0;
-	for (size_t i = 0; i < 2; i++)
-		if (triggers[i]->kind != TRIGGER_NONE && triggers[i]->kind != TRIGGER_TIME)
-			return usage_error("record",
-					   "--mode full: --from and --until take SECONDS");
-	return 0;
+	for (size_t i = 0; i < opts->nmarks; i++)
+		events |= takes_events(&opts->marks[i].trigger);
+	return events && !strcmp(opts->mode, "full")
+		       ? usage_error("record", "--mode full: --from, --until, --mark and --exact "
+					       "take SECONDS")
+		       : 0;
 }
 
 static int parse_sizes(const struct args *args, struct record_opts *opts)
@@ -320,13 +371,22 @@ static void hold_std_fds(void)
 			return;
 }
 
+static void opts_free(struct record_opts *opts)
+{
+	trigger_free(&opts->from);
+	trigger_free(&opts->until);
+	for (size_t i = 0; i < opts->nmarks; i++)
+		trigger_free(&opts->marks[i].trigger);
+	free(opts->marks);
+}
+
 int cmd_record(int argc, char **argv)
 {
 	struct args args = {0};
 	struct operands operands = {0};
 	struct record_opts opts = {0};
 	struct output out = {.fd = -1};
-	const char *with[OPTION_LIST_MAX + NFAULTS + 1] = {0}, *without[OPTION_LIST_MAX + 1] = {0};
+	const char *with[OPTION_LIST_MAX + 1] = {0}, *without[OPTION_LIST_MAX + 1] = {0};
 	struct caller as;
 	bool never_ran = true;
 	char path[4096];
@@ -346,11 +406,13 @@ int cmd_record(int argc, char **argv)
 				   operands.v[0]);
 	if (!operands.nrest)
 		return usage_error("record", "which VMM? Its command line follows --");
-	ret = parse_ranges("--watch", &args.watch, &opts);
+	ret = parse_ranges("--watch", &args.watch, 1, opts.asked, &opts.nasked);
 	if (!ret)
 		ret = parse_mode(&args, &opts);
 	if (!ret)
 		ret = parse_triggers(&args, &opts);
+	if (!ret)
+		ret = parse_marks(&args, &opts);
 	if (!ret)
 		ret = parse_full(&opts);
 	if (!ret)
@@ -376,14 +438,13 @@ int cmd_record(int argc, char **argv)
 		ret = output_open(&args, &opts.caller, &out);
 	if (ret) {
 		output_undo(&out);
+		opts_free(&opts);
 		return ret;
 	}
 	for (unsigned i = 0; i < args.without.n; i++)
 		without[i] = args.without.v[i];
 	for (unsigned i = 0; i < args.with.n; i++)
 		with[i] = args.with.v[i];
-	if (opts.epoch_ns)
-		memcpy(with + args.with.n, faults, sizeof(faults));
 	opts.argv = operands.rest;
 	opts.whole_pages = args.whole_pages;
 	opts.stacks = args.stacks;
@@ -398,7 +459,6 @@ int cmd_record(int argc, char **argv)
 	ret = full ? record_full_run(&opts, &never_ran) : record_run(&opts, &never_ran);
 	if (never_ran)
 		output_undo(&out);
-	trigger_free(&opts.from);
-	trigger_free(&opts.until);
+	opts_free(&opts);
 	return ret;
 }

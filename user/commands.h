@@ -36,6 +36,7 @@ int cmd_find(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_completion(int argc, char **argv);
+int cmd_mark(int argc, char **argv);
 int cmd_manual(int argc, char **argv);
 
 extern const struct option cmd_record_options[];
@@ -49,6 +50,7 @@ extern const struct option cmd_find_options[];
 extern const struct option cmd_diff_options[];
 extern const struct option cmd_export_options[];
 extern const struct option cmd_completion_options[];
+extern const struct option cmd_mark_options[];
 extern const struct option cmd_manual_options[];
 
 #endif

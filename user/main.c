@@ -20,9 +20,20 @@ const struct command commands[] = {
 	{"record", cmd_record, cmd_record_options, "-- VMM ARGS...",
 	 "run a virtual machine and record the writes to its memory",
 	 "Runs the VMM with its console untouched and records what is written to the\n"
-	 "guest's memory. With --watch, every guest store to that range is recorded with\n"
-	 "its address, bytes and code.",
+	 "guest's memory. Without --mode and --watch that is every page that changes,\n"
+	 "every 10 ms, and who could have. With --watch, every guest store to that range is\n"
+	 "recorded with its address, bytes and code.\n\n"
+	 "EVENT is SECONDS, reset, panic (the guest says so, by pvpanic), triple-fault,\n"
+	 "virtio-error, exit, console:REGEX or mark:NAME (vmblame mark NAME, or mark-N by\n"
+	 "SIGUSR1). Resets, panics, triple faults and virtio errors are marked by\n"
+	 "themselves: reset-1, panic-1, ...; --at takes those names.",
 	 "the VMM's own; 125 when recording failed, 126 or 127 when the VMM cannot be run"},
+	{"mark", cmd_mark, cmd_mark_options, "[FILE] NAME",
+	 "give this moment of a recording that runs a name",
+	 "Puts a mark into the trace that is being recorded to FILE (./vmblame.vmb when left\n"
+	 "out), for --at NAME. In pages and full mode the vCPUs stop for it, and memory is\n"
+	 "known exactly as of then. NAME is a letter, then letters, digits, '-', '_' and '.'.",
+	 NULL},
 	{"check", cmd_check, cmd_check_options, "[VMM]",
 	 "say what this machine can observe, and what would change it",
 	 "Looks at the kernel, KVM, BPF, the VMM (qemu-system-x86_64 when left out) and\n"

@@ -107,6 +107,15 @@ int range_parse(const char *text, struct range *out)
 	return 0;
 }
 
+bool mark_name_good(const char *name)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-_.";
+	const size_t len = strspn(name, letters);
+
+	return len && !name[len] && len <= MARK_NAME_MAX && !strchr("0123456789-_.", name[0]);
+}
+
 const char *range_complaint(int err)
 {
 	if (err == -ERANGE)

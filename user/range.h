@@ -35,6 +35,11 @@ int duration_parse(const char *text, u64 *out_ns);
  * "mark:NAME" is always a mark. */
 int when_parse(const char *text, struct when *out);
 
+/* A mark's name: a letter, then letters, digits, '-', '_' and '.', at most MARK_NAME_MAX in all. */
+#define MARK_NAME_MAX  48
+#define MARK_NAME_RULE "a mark's name is a letter and up to 47 letters, digits, '-', '_' or '.'"
+bool mark_name_good(const char *name);
+
 /* One line why a range was refused; err is what range_parse returned. */
 const char *range_complaint(int err);
 

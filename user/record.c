@@ -53,16 +53,14 @@ void record_clocks(struct writer_opts *opts)
 	opts->start_real_ns = clock_ns(CLOCK_REALTIME);
 }
 
-int record_signals_open(int besides)
+int record_signals_open(void)
 {
-	static const int passed[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	static const int passed[] = {SIGCHLD, SIGUSR1, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	sigset_t set;
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
 		sigaddset(&set, passed[i]);
-	if (besides)
-		sigaddset(&set, besides);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -141,6 +139,7 @@ int record_take(void *arg, const struct event *ev)
 		record_vhost_rings(r, (const struct event_vq_rings *)ev);
 	if (r->log)
 		record_pages_device(r, ev);
+	record_marks_event(r, ev);
 	return r->over ? 0 : merge_put(r->merge, ev);
 }
 
@@ -179,8 +178,10 @@ static void release_vmm(struct record *r)
 {
 	if (!r->npages && !r->log)
 		return;
-	if (r->log && r->from_hit && !r->write_err)
-		record_pages_until(r);
+	if (r->log && r->from_hit && !r->write_err && record_pages_stop(r))
+		record_say("memory is known as of %.6f s, %.1f ms after --until",
+			   (double)record_now(r) / 1e9,
+			   (double)(record_now(r) - r->until_ns) / 1e6);
 	if (r->from_hit && !r->write_err) {
 		record_look(r, CONTENT_WHY_MARK);
 		/* The look counts, and so does what was stored while it lasted. */
@@ -193,6 +194,7 @@ static void finish_sources(struct record *r)
 {
 	if (r->over)
 		return;
+	record_marks_close(r);
 	record_drain(r);
 	/* Detaching takes its time, a tenth of a second a probe, which is no part of the recording.
 	 */
@@ -261,7 +263,7 @@ static void signals(struct record *r, int fd)
 			continue;
 		}
 		if (info.ssi_signo == SIGUSR1) {
-			record_pages_mark(r);
+			record_marks_signal(r);
 			continue;
 		}
 		/* The terminal's Ctrl-C went to the VMM as well; one for us alone is passed on. */
@@ -296,11 +298,30 @@ static void until_reached(struct record *r)
 	finish_file(r);
 }
 
+/* Marks at which memory is to be known, where it can be. */
+static void marks_put(struct record *r)
+{
+	struct mark_due due;
+
+	while (record_marks_next(r, &due)) {
+		const bool exact = r->log && record_pages_stop(r);
+
+		if (r->npages)
+			record_look(r, CONTENT_WHY_MARK);
+		const struct event_mark ev = mark_event(due.name, record_now(r));
+		record_take(r, &ev.h);
+		if (r->log)
+			record_pages_go_on(r);
+		record_marks_done(&due, ev.h.t_ns, exact);
+	}
+}
+
 static void loop(struct record *r, int signal_fd)
 {
 	struct pollfd fds[] = {
 		{.fd = signal_fd, .events = POLLIN},
 		{.fd = link_fd(r->link), .events = POLLIN},
+		{.events = POLLIN},
 	};
 	u64 before = 0;
 
@@ -323,6 +344,8 @@ static void loop(struct record *r, int signal_fd)
 			if (r->arm_due && r->log)
 				record_pages_armed(r);
 			r->arm_due = false;
+			record_marks_step(r, t_ns);
+			marks_put(r);
 			flush(r, t_ns > SETTLE_NS ? t_ns - SETTLE_NS : 0);
 			if (r->write_err) {
 				release_vmm(r);
@@ -331,7 +354,8 @@ static void loop(struct record *r, int signal_fd)
 				until_reached(r);
 			}
 		}
-		poll(fds, 2, r->over ? 100 : r->kept != before ? POLL_BUSY_MS : POLL_IDLE_MS);
+		fds[2].fd = r->marks.control ? control_fd(r->marks.control) : -1;
+		poll(fds, 3, r->over ? 100 : r->kept != before ? POLL_BUSY_MS : POLL_IDLE_MS);
 		before = r->kept;
 		record_agent_messages(r);
 		signals(r, signal_fd);
@@ -365,6 +389,13 @@ static int run(struct record *r, bool *never_ran)
 		return ret == -ENOENT ? 127 : 126;
 	}
 	no_preload = elfsym_no_preload(r->child.path);
+	if (no_preload && r->opts->epoch_ns && !r->opts->mode_chosen) {
+		record_say("events mode, which sees no page: %s, so the agent cannot be loaded "
+			   "into it",
+			   no_preload);
+		r->opts->mode = "events";
+		r->opts->epoch_ns = 0;
+	}
 	if (no_preload && (r->npages || r->opts->epoch_ns)) {
 		record_say("%s: %s cannot be used: %s, so the agent cannot be loaded into it",
 			   r->child.path, r->npages ? "--watch" : "--mode pages", no_preload);
@@ -375,10 +406,11 @@ static int run(struct record *r, bool *never_ran)
 	if (merge_open(&r->merge) || (r->opts->epoch_ns && record_pages_open(r)))
 		return EXIT_OURS;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	fd = record_signals_open(r->log ? SIGUSR1 : 0);
+	fd = record_signals_open();
 	if (fd < 0)
 		return EXIT_OURS;
 	record_facts(r);
+	record_marks_open(r);
 	ret = record_start_vmm(r, no_preload);
 	if (!ret) {
 		*never_ran = false;
@@ -423,6 +455,7 @@ int record_run(struct record_opts *opts, bool *never_ran)
 		ret = run(r, never_ran);
 	}
 	writer_close(r->writer); /* the VMM never ran */
+	record_marks_close(r);
 	link_close(r->link);
 	source_bpf_close(r->bpf);
 	merge_close(r->merge);

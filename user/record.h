@@ -14,13 +14,24 @@
 
 #define EXIT_OURS 125 /* a failure of vmblame's own, as opposed to an exit status of the VMM's */
 
+/* A moment that is to be marked, as often as it comes. */
+struct mark_opt {
+	struct trigger trigger;
+	bool exact;	/* memory is to be known then */
+	bool by_itself; /* not asked for */
+};
+
 enum then { THEN_CONTINUE, THEN_PAUSE, THEN_KILL };
 
 struct record_opts {
 	char *const *argv; /* the VMM, ended by NULL */
 	const char *mode;  /* "events", "pages", "watch" or "full" */
+	bool mode_chosen;  /* by the user: it is that or nothing */
 	u64 epoch_ns;	   /* pages: how often the log of dirty pages is read; 0: other modes */
-	bool lossy;	   /* full: rather drop stores than hold up the guest */
+	size_t nram;	   /* pages: whole pages to be recorded, sorted; 0: all of RAM */
+	struct gpa_range ram[MAX_WATCH];
+	u64 shadow_max; /* bytes of copies of pages; 0: what memory is available */
+	bool lossy;	/* full: rather drop stores than hold up the guest */
 	/* --watch, in full mode --only: sorted, not overlapping; at most MAX_WATCH */
 	size_t nasked;
 	struct gpa_range asked[MAX_WATCH];
@@ -28,6 +39,8 @@ struct record_opts {
 	bool racy;	  /* vCPUs need not take turns */
 	bool stacks;
 	struct trigger from, until;
+	size_t nmarks;
+	struct mark_opt *marks; /* those that come by themselves at the end */
 	enum then then;
 	size_t ring_bytes;
 	unsigned vm;

@@ -120,24 +120,19 @@ static int compared_put(struct full *f, u64 differed)
 	return err || f->r->npages ? err : full_put(f, &ev.h);
 }
 
-/* A moment with a name; what memory holds is known exactly then. */
-static int mark(struct full *f)
+/* Moments with a name; known: memory was compared then. */
+static int marks(struct full *f, bool known)
 {
-	struct event_mark ev = {.h = {.kind = EVENT_mark, .vcpu = VCPU_NONE}};
-
-	ev.name_len = (u8)snprintf((char *)ev.name, sizeof(ev.name), "mark-%u", ++f->marks);
-	const int err = full_put(f, &ev.h);
-	if (!err)
-		record_say("mark-%u at %.6f s", f->marks, (double)f->t_ns / 1e9);
-	return err;
-}
-
-static int marks(struct full *f)
-{
+	struct mark_due due;
 	int err = 0;
 
-	while (!err && f->marks < f->marks_due)
-		err = mark(f);
+	while (!err && record_marks_next(f->r, &due)) {
+		struct event_mark ev = mark_event(due.name, 0);
+
+		err = full_put(f, &ev.h);
+		if (!err)
+			record_marks_done(&due, f->t_ns, known);
+	}
 	return err;
 }
 
@@ -157,7 +152,7 @@ bool compare(struct full *f)
 			   strerror((int)-differed));
 		full_cover(f, ORIGIN_VIRTQUEUE, false, WHY_NO_PROBE, 0, 0);
 		f->compared_ns = UINT64_MAX;
-		const int put = marks(f);
+		const int put = marks(f, false);
 		if (put)
 			full_give_up(f, put);
 		return true;
@@ -171,7 +166,7 @@ bool compare(struct full *f)
 	int err = found_keep(f);
 	/* Behind what was found, ahead of the comparison: it holds at the mark already. */
 	if (!err)
-		err = marks(f);
+		err = marks(f, true);
 	if (!err)
 		err = compared_put(f, (u64)differed);
 	if (err)
@@ -189,8 +184,8 @@ static bool compare_due(const struct full *f)
 	const u64 wait = COMPARE_SHARE * f->compare_cost;
 
 	if (f->stage == STAGE_BEGIN)
-		return f->from_hit;
-	if (f->until_hit || f->marks_due > f->marks)
+		return f->r->from_hit;
+	if (f->until_hit || f->r->marks.ndue)
 		return true;
 	return f->compared_ns != UINT64_MAX &&
 	       record_now(f->r) - f->compared_ns > (wait > COMPARE_MIN_NS ? wait : COMPARE_MIN_NS);

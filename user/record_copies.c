@@ -184,13 +184,21 @@ int copies_add_run(struct record *r, u64 hva, u64 n, u8 how)
 	return err;
 }
 
+static bool in_ram(const struct record_pages *p, u64 gpa)
+{
+	for (size_t i = 0; i < p->nram; i++)
+		if (gpa - p->ram[i].gpa < p->ram[i].size)
+			return true;
+	return false;
+}
+
 /* What a device left is in the trace: the copy is to be as a reader has it. A page that was copied
  * later than that, but before it was known, is told once more. */
 void copies_device_bytes(struct record *r, const struct event_content *ev)
 {
 	struct record_pages *p = r->log;
 	const u64 gpa = ev->gpa, off = gpa & (PAGE - 1);
-	struct region *region = regions_find(&p->copies, gpa, true);
+	struct region *region = in_ram(p, gpa) ? regions_find(&p->copies, gpa, true) : NULL;
 
 	if (!region || !p->begun || ev->len > PAGE - off)
 		return;

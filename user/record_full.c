@@ -376,7 +376,7 @@ static void signals(struct full *f, int fd)
 		if (info.ssi_signo == SIGCHLD)
 			reap(f);
 		else if (info.ssi_signo == SIGUSR1)
-			f->marks_due++;
+			record_marks_signal(f->r);
 		else if (info.ssi_signo != SIGINT || info.ssi_code != SI_KERNEL)
 			kill(f->r->child.pid, (int)info.ssi_signo);
 	}
@@ -392,6 +392,7 @@ static void finish_file(struct full *f)
 
 	if (!f->r->writer)
 		return;
+	record_marks_close(f->r);
 	stores = writer_stats(f->r->writer)->kinds[EVENT_store];
 
 	snprintf(text, sizeof(text), "%" PRIu64, stores);
@@ -434,10 +435,11 @@ static void triggers(struct full *f)
 {
 	const u64 now = record_now(f->r);
 
-	if (!f->from_hit && trigger_time(&f->r->opts->from, now))
-		f->from_hit = true;
+	if (!f->r->from_hit && trigger_time(&f->r->opts->from, now))
+		f->r->from_hit = true;
 	if (!f->until_hit && trigger_time(&f->r->opts->until, now))
 		f->until_hit = true;
+	record_marks_step(f->r, now);
 }
 
 static void the_end(struct full *f)
@@ -533,9 +535,9 @@ static int start(struct full *f)
 		record_say("cannot share memory with the VMM: %s", strerror(err ? -err : ENOMEM));
 		return EXIT_OURS;
 	}
-	f->from_hit = r->opts->from.kind == TRIGGER_NONE;
+	r->from_hit = r->opts->from.kind == TRIGGER_NONE;
 	/* The first store waits until what RAM holds before it has been read. */
-	if (f->from_hit) {
+	if (r->from_hit) {
 		rings_park(f->rings);
 		f->parked_ns = record_now(r);
 	}
@@ -571,13 +573,14 @@ static int run(struct full *f, bool *never_ran)
 		record_say("%s: %s", r->opts->argv[0], strerror(-ret));
 		return ret == -ENOENT ? 127 : 126;
 	}
-	const int fd = record_signals_open(SIGUSR1);
+	const int fd = record_signals_open();
 	if (fd < 0)
 		return EXIT_OURS;
 	/* --only is by pages. */
 	r->opts->whole_pages = true;
 	record_round_out(r);
 	record_facts(r);
+	record_marks_open(r);
 	ret = start(f);
 	if (!ret) {
 		*never_ran = false;
@@ -616,6 +619,7 @@ int record_full_run(struct record_opts *opts, bool *never_ran)
 		record_say("%s: %s", opts->out_path, strerror(-err));
 	else
 		ret = run(f, never_ran);
+	record_marks_close(r);
 	writer_close(r->writer); /* the VMM never ran */
 	rings_close(f->rings);
 	races_close(f->races);

@@ -52,11 +52,9 @@ struct full {
 	u32 pass, before[RINGS_MAX]; /* of drains, and that of each ring's last store */
 	u32 access[RINGS_MAX]; /* `before` of the first part of the access that is being told of */
 	u32 compared_pass;
-	bool heard;		   /* the plugin is there */
-	bool from_hit;		   /* recording proper is to begin, or has */
-	bool until_hit;		   /* it is to end at the next comparison */
-	u32 ring;		   /* the one that stores came from first, plus 1 */
-	unsigned marks, marks_due; /* told, and asked for */
+	bool heard;	/* the plugin is there */
+	bool until_hit; /* it is to end at the next comparison */
+	u32 ring;	/* the one that stores came from first, plus 1 */
 	bool ended, failed;
 	u64 differed, comparisons;
 	u64 until_ns; /* when recording ended before the VMM did */

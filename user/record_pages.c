@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,20 @@
 #include "user/record_pages.h"
 
 #define HOLD_NS 2000000000ull
+
+/* Bytes; 0 when it cannot be told. */
+static u64 memory_available(void)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && !kib && fgets(line, sizeof(line), f))
+		sscanf(line, "MemAvailable: %llu kB", &kib);
+	if (f)
+		fclose(f);
+	return kib << 10;
+}
 
 static u64 from_start(const struct record *r, u64 t_ns)
 {
@@ -89,52 +104,102 @@ static void cover_slot(struct record *r, u64 t_ns, const struct ram *ram, bool o
 	}
 }
 
-void record_pages_slot(struct record *r, const struct agent_msg *msg, u64 t_ns)
+/* What is there of a slot is not any more. False when it is the same, with other flags. */
+static bool slot_gone(struct record *r, const struct ram *now, u64 t_ns)
 {
 	struct record_pages *p = r->log;
-	const u32 id = (u32)msg->num[1];
-	struct ram ram = {
-		.id = id,
-		.gpa = msg->num[3],
-		.size = msg->num[4],
-		.hva = msg->num[5],
-		.readonly = msg->num[2] & 2, /* KVM_MEM_READONLY */
-	};
-	size_t i = 0;
 
-	if (msg->num[0]) /* SMM's */
-		return;
-	if ((ram.gpa | ram.size | ram.hva) & (PAGE - 1) || ram.gpa + ram.size < ram.gpa ||
-	    ram.hva + ram.size < ram.hva)
-		return;
-	while (i < p->nram && p->ram[i].id != id)
-		i++;
-	if (i < p->nram) {
-		if (p->ram[i].gpa == ram.gpa && p->ram[i].size == ram.size)
-			return; /* other flags */
+	for (size_t i = 0; i < p->nram;) {
+		if (p->ram[i].id != now->id) {
+			i++;
+			continue;
+		}
+		if (p->ram[i].slot_gpa == now->slot_gpa && p->ram[i].slot_size == now->slot_size)
+			return false;
 		if (p->begun)
 			cover_slot(r, t_ns, &p->ram[i], false);
 		p->ram[i] = p->ram[--p->nram];
 	}
-	if (!ram.size)
-		return;
+	return true;
+}
+
+/* ROM is not logged, and must be looked at now; what is RAM comes with the next harvest, all of it.
+ */
+static void part_add(struct record *r, const struct ram *ram, u64 t_ns)
+{
+	struct record_pages *p = r->log;
+
 	if (p->nram == RECORD_SLOTS) {
 		record_say("more than %u memory slots: memory at 0x%llx is not followed",
-			   RECORD_SLOTS, (unsigned long long)ram.gpa);
+			   RECORD_SLOTS, (unsigned long long)ram->gpa);
 		return;
 	}
-	p->ram[p->nram++] = ram;
+	p->ram[p->nram++] = *ram;
 	if (p->begun)
-		cover_slot(r, t_ns, &ram, true);
-	/* ROM is not logged, and must be looked at now; what is RAM comes with the next harvest,
-	 * all of it. */
-	if (p->begun && ram.readonly && !p->failed) {
-		int err = copies_add_run(r, ram.hva, ram.size / PAGE, VERSION_HOW_MAP);
+		cover_slot(r, t_ns, ram, true);
+	if (p->begun && ram->readonly && !p->failed) {
+		int err = copies_add_run(r, ram->hva, ram->size / PAGE, VERSION_HOW_MAP);
 
 		err = err ? err : copies_flush(r);
 		if (err)
 			give_up(r, err);
 	}
+}
+
+void record_pages_slot(struct record *r, const struct agent_msg *msg, u64 t_ns)
+{
+	static const struct gpa_range all = {0, UINT64_MAX};
+	const struct gpa_range *range = r->opts->nram ? r->opts->ram : &all;
+	const size_t n = r->opts->nram ? r->opts->nram : 1;
+	const struct ram slot = {
+		.id = (u32)msg->num[1],
+		.slot_gpa = msg->num[3],
+		.slot_size = msg->num[4],
+		.hva = msg->num[5],
+		.readonly = msg->num[2] & 2, /* KVM_MEM_READONLY */
+	};
+	const u64 end = slot.slot_gpa + slot.slot_size;
+
+	if (msg->num[0]) /* SMM's */
+		return;
+	if ((slot.slot_gpa | slot.slot_size | slot.hva) & (PAGE - 1) || end < slot.slot_gpa ||
+	    slot.hva + slot.slot_size < slot.hva)
+		return;
+	if (!slot_gone(r, &slot, t_ns))
+		return;
+	for (size_t i = 0; i < n && slot.slot_size; i++) {
+		const u64 from = range[i].gpa > slot.slot_gpa ? range[i].gpa : slot.slot_gpa;
+		const u64 to = range[i].end < end ? range[i].end : end;
+		struct ram part = slot;
+
+		if (from >= to)
+			continue;
+		part.gpa = from;
+		part.size = to - from;
+		part.hva = slot.hva + (from - slot.slot_gpa);
+		part_add(r, &part, t_ns);
+	}
+}
+
+/* Whether there is room for a copy of every page; else the VM ends before it began. */
+static bool fits(struct record *r)
+{
+	const struct record_pages *p = r->log;
+	const u64 max = r->opts->shadow_max ? r->opts->shadow_max : memory_available();
+	u64 need = 0;
+
+	for (size_t i = 0; i < p->nram; i++)
+		need += p->ram[i].size / PAGE * (PAGE + sizeof(struct page_state));
+	if (need <= max || !max)
+		return true;
+	record_say("copies of the guest's memory may take %.1f MiB, more than the %.1f MiB %s; "
+		   "--ram RANGE records a part of it",
+		   (double)need / (1 << 20), (double)max / (1 << 20),
+		   r->opts->shadow_max ? "of --shadow-max" : "that are available");
+	r->refused = true;
+	r->log->failed = true;
+	kill(r->vmm, SIGKILL);
+	return false;
 }
 
 /* --- epochs --- */
@@ -147,11 +212,18 @@ static void compared_put(struct record *r, u64 t_ns)
 		.t0_ns = p->exact_ns,
 	};
 
+	p->exact_ns = t_ns;
+	for (size_t i = 0; i < r->opts->nram; i++) {
+		ev.gpa = r->opts->ram[i].gpa;
+		ev.size = r->opts->ram[i].end - ev.gpa;
+		record_take(r, &ev.h);
+	}
+	if (r->opts->nram)
+		return;
 	for (size_t i = 0; i < p->nram; i++)
 		if (p->ram[i].gpa + p->ram[i].size > ev.size)
 			ev.size = p->ram[i].gpa + p->ram[i].size;
 	record_take(r, &ev.h);
-	p->exact_ns = t_ns;
 }
 
 /* Nobody runs. Everything is as it was found from now on. */
@@ -169,7 +241,7 @@ void record_pages_start(struct record *r)
 {
 	struct record_pages *p = r->log;
 
-	if (p->begun || r->over)
+	if (p->begun || r->over || !fits(r))
 		return;
 	for (size_t i = 0; i < p->nram; i++)
 		cover_slot(r, record_now(r), &p->ram[i], true);
@@ -263,13 +335,12 @@ void record_pages_step(struct record *r, u64 now_ns)
 	p->asked = !link_send(r->link, AGENT_HARVEST, 0, 0, WHY_NONE);
 }
 
-/* Stops the vCPUs, and copies all there is. What keeps them from stopping is said. */
-static void stand_still(struct record *r)
+/* The answer to one that was asked before comes first. */
+static void ask_to_hold(struct record *r)
 {
 	struct record_pages *p = r->log;
 	const u64 until_ns = record_now(r) + HOLD_NS;
 
-	/* The answer to one that was asked before comes first. */
 	for (int i = 0; i < 2 && !p->held; i++) {
 		if (!p->asked)
 			p->asked = !link_send(r->link, AGENT_HARVEST, 1, 0, WHY_NONE);
@@ -281,13 +352,23 @@ static void stand_still(struct record *r)
 			record_agent_messages(r);
 		}
 	}
+}
+
+bool record_pages_stop(struct record *r)
+{
+	struct record_pages *p = r->log;
+
+	if (!p->begun || p->failed || p->ended || r->over)
+		return false;
+	ask_to_hold(r);
 	if (p->held)
 		exact_pass(r, VERSION_HOW_LOG);
 	else if (link_pid(r->link))
 		record_say("the vCPUs did not stop: memory is as of several moments");
+	return p->held && !p->failed;
 }
 
-static void go_on(struct record *r)
+void record_pages_go_on(struct record *r)
 {
 	if (r->log->held)
 		link_send(r->link, AGENT_RESUME, 0, 0, WHY_NONE);
@@ -296,34 +377,17 @@ static void go_on(struct record *r)
 
 void record_pages_armed(struct record *r)
 {
-	if (r->log->begun)
-		return;
-	stand_still(r);
-	for (size_t i = 0; i < r->log->nram; i++)
-		cover_slot(r, record_now(r), &r->log->ram[i], true);
-	r->log->begun = true;
-	go_on(r);
-}
-
-void record_pages_mark(struct record *r)
-{
-	struct event_mark ev = {.h = {.kind = EVENT_mark, .vcpu = VCPU_NONE}};
 	struct record_pages *p = r->log;
 
-	if (!p->begun || r->over)
+	if (p->begun)
 		return;
-	stand_still(r);
-	ev.h.t_ns = record_now(r);
-	ev.name_len = (u8)snprintf((char *)ev.name, sizeof(ev.name), "mark-%u", ++p->marks);
-	record_take(r, &ev.h);
-	go_on(r);
-	record_say("mark-%u at %.6f s", p->marks, (double)ev.h.t_ns / 1e9);
-}
-
-void record_pages_until(struct record *r)
-{
-	if (r->log->begun)
-		stand_still(r);
+	ask_to_hold(r);
+	if (p->held)
+		exact_pass(r, VERSION_HOW_PASS);
+	for (size_t i = 0; i < p->nram; i++)
+		cover_slot(r, record_now(r), &p->ram[i], true);
+	p->begun = true;
+	record_pages_go_on(r);
 }
 
 void record_pages_end(struct record *r)

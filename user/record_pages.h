@@ -24,11 +24,12 @@ struct page_state {
 	u32 deltas, bytes;
 };
 
-/* A slot of the main address space. */
+/* A slot of the main address space, or what --ram leaves of it. */
 struct ram {
 	u32 id;
-	u64 gpa, size, hva; /* size 0: free */
+	u64 gpa, size, hva;
 	bool readonly;
+	u64 slot_gpa, slot_size; /* all of it */
 };
 
 struct record_pages {
@@ -39,11 +40,10 @@ struct record_pages {
 	u64 epoch_ns, due_ns; /* from the start */
 	bool asked;	      /* the agent has not answered yet */
 	bool held;	      /* the vCPUs stand still, as its last answer has it */
-	unsigned marks;
-	bool begun;  /* the first pass is done */
-	bool failed; /* its memory cannot be read any more */
-	bool ended;  /* and need not: the last pass is done */
-	u64 log_ns;  /* when the log was read before the last time, from the start */
+	bool begun;	      /* the first pass is done */
+	bool failed;	      /* its memory cannot be read any more */
+	bool ended;	      /* and need not: the last pass is done */
+	u64 log_ns;	      /* when the log was read before the last time, from the start */
 	u64 next_log_ns;
 	u64 exact_ns; /* the last moment at which all copies were made while nobody ran */
 	u64 versions, copied, torn, epochs;

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "formats/desc.h"
-#include "user/record_state.h"
+#include "user/record_pages.h"
 
 /* The command line as a shell would take it. */
 static void quote_args(FILE *f, char *const *argv)
@@ -179,8 +179,6 @@ static void say_changes(struct record *r)
 
 void record_summary(struct record *r)
 {
-	if (r->log)
-		record_pages_summary(r);
 	const struct writer_stats *stats = &r->stats;
 	char size[32], each[48] = "", stores[48] = "";
 
@@ -200,6 +198,8 @@ void record_summary(struct record *r)
 		record_say("%s: kept %s%" PRIu64 " events of %.3f s, lost %" PRIu64 " (%s%s)",
 			   r->opts->out_path, stores, stats->events, r->ended_ns / 1e9, stats->lost,
 			   size_text(stats->bytes, size, sizeof(size)), each);
+	if (r->log && r->log->begun)
+		record_pages_summary(r);
 	if (r->npages && r->vmm && r->from_hit && !r->refused && !r->armed_once)
 		record_say("nothing was watched: no RAM ever lay in the ranges, or the VMM did "
 			   "not wait for us");

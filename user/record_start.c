@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "user/options.h"
 #include "user/record_state.h"
 
 /* Whole pages around the ranges asked for, joined where they touch. */
@@ -30,8 +31,25 @@ void record_round_out(struct record *r)
 	}
 }
 
+/* Probes that tell who had a page opened for writing. */
+static const char *const faults[] = {"mmu__page_fault", "mmu__fast_fault", "mmu__dirty_log"};
+#define NFAULTS (sizeof(faults) / sizeof(faults[0]))
+
+/* What is turned on besides: of the user's, and in pages mode. */
+static void with_list(const struct record *r, const char **with)
+{
+	size_t n = 0;
+
+	for (const char *const *v = r->opts->with; v && *v; v++)
+		with[n++] = *v;
+	for (size_t i = 0; i < NFAULTS && r->opts->epoch_ns; i++)
+		with[n++] = faults[i];
+	with[n] = NULL;
+}
+
 int record_open_sources(struct record *r, const char *no_preload)
 {
+	const char *with[OPTION_LIST_MAX + NFAULTS + 1];
 	struct source_bpf_opts bpf = {
 		.watch = r->npages > 0,
 		.capture = r->opts->epoch_ns > 0,
@@ -42,7 +60,7 @@ int record_open_sources(struct record *r, const char *no_preload)
 		.asked = r->opts->asked,
 		.ring_bytes = r->opts->ring_bytes,
 		.vm = r->opts->vm,
-		.with = r->opts->with,
+		.with = with,
 		.without = r->opts->without,
 	};
 	struct agent_range ranges[MAX_WATCH];
@@ -58,6 +76,7 @@ int record_open_sources(struct record *r, const char *no_preload)
 
 	for (size_t i = 0; i < r->npages; i++)
 		ranges[i] = (struct agent_range){r->pages[i].gpa, r->pages[i].end};
+	with_list(r, with);
 	ret = source_bpf_open(&r->bpf, &bpf, err, sizeof(err));
 	if (ret) {
 		record_say("%s", err);

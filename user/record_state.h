@@ -10,6 +10,7 @@
 #include "user/link.h"
 #include "user/merge.h"
 #include "user/record.h"
+#include "user/record_marks.h"
 #include "user/source_bpf.h"
 
 #define RECORD_SLOTS 512
@@ -54,17 +55,18 @@ struct record {
 	u64 last_cr3, tables_ns;
 	bool tables_asked, tables_probed; /* whether probes tell of page tables */
 	bool vhost_blind;		  /* it ran, or would not have been seen */
-	struct record_pages *log;	  /* pages mode, else NULL */
-	struct record_vhost *vhost;	  /* NULL while no queue was ever served by vhost */
-	struct guestram ram;		  /* all of it, by the VMM's slots */
+	struct record_marks marks;
+	struct record_pages *log;   /* pages mode, else NULL */
+	struct record_vhost *vhost; /* NULL while no queue was ever served by vhost */
+	struct guestram ram;	    /* all of it, by the VMM's slots */
 	struct guestram_part slots[RECORD_SLOTS];
 };
 
 /* The clocks, as the recording begins. */
 void record_clocks(struct writer_opts *opts);
-/* Signals that go to the VMM, SIGCHLD and another (0: none) come by the descriptor from now on. -1:
- * errno tells. */
-int record_signals_open(int besides);
+/* Signals that go to the VMM, SIGCHLD and SIGUSR1, which makes a mark, come by the descriptor from
+ * now on. -1: errno tells. */
+int record_signals_open(void);
 /* Of waitpid(), as a shell tells it. */
 int record_wait_status(int status);
 /* Nanoseconds since the recording began. */
@@ -113,9 +115,10 @@ void record_pages_slot(struct record *r, const struct agent_msg *msg, u64 t_ns);
 void record_pages_start(struct record *r);
 /* The log is on, in a guest that runs already. */
 void record_pages_armed(struct record *r);
-/* A moment with a name at which memory is known exactly; and the last one. */
-void record_pages_mark(struct record *r);
-void record_pages_until(struct record *r);
+/* Stops the vCPUs and copies what changed: memory is known exactly until they go on. False when it
+ * is not, which has been said. */
+bool record_pages_stop(struct record *r);
+void record_pages_go_on(struct record *r);
 void record_pages_summary(const struct record *r);
 /* Any event: what devices write, and left. */
 void record_pages_device(struct record *r, const struct event *ev);

@@ -33,11 +33,20 @@ usage "an unknown mode" "--mode everything" --mode everything -- true
 usage "an empty mode" "--mode" --mode "" -- true
 usage "--mode watch without --watch" "--watch" --mode watch -- true
 usage "--mode events with --watch" "--watch" --mode events --watch 0x1000+16 -- true
-for option in --from --until; do
+for option in --from --until --mark --exact; do
 	for event in "" "-1" "1.2.3" "12x" "s" "nan" "inf" "1e99" "0x10s" "later" "Reset" "resets" \
-		"console:" "console:[" "console:a{2,1}" "console:(" "pc:" "mark:" " 1"; do
+		"console:" "console:[" "console:a{2,1}" "console:(" "pc:" "mark:" "mark:1" "mark:a b" \
+		"panics" " 1"; do
 		usage "$option '$event'" "$option" $option "$event" -- true
 	done
+done
+for option in --mark --exact; do
+	usage "$option exit" "$option exit: that has a name" $option exit -- true
+	usage "$option mark:x" "$option mark:x: that has a name" $option mark:x -- true
+	usage "$option reset in full mode" "take SECONDS" --mode full $option reset -- true
+done
+for mode in "--mode events" "--watch 0x1000+8"; do
+	usage "--exact with $mode" "--exact needs --mode pages or full" $mode --exact reset -- true
 done
 for then in "" stop Kill "kill "; do
 	usage "--then '$then'" "--then" --until 1 --then "$then" -- true
@@ -53,7 +62,15 @@ usage "--without a probe that is not there" "--without nonsense" --without nonse
 # What belongs to one mode.
 usage "--mode pages with --watch" "no --watch" --mode pages --watch 0x1000+8 -- true
 usage "--mode pages with --only" "--only needs --mode full" --mode pages --only 0x1000+8 -- true
-usage "--epoch without --mode pages" "--epoch needs --mode pages" --epoch 10ms -- true
+for option in --epoch=10ms --ram=0+4K --shadow-max=1G; do
+	usage "$option without --mode pages" "${option%=*} needs --mode pages" --mode events $option -- true
+done
+for size in "" 0 x -1; do
+	usage "--shadow-max '$size'" "--shadow-max" --shadow-max "$size" -- true
+done
+for range in "" 9..3 0x1000+0 x+1 0+8P; do
+	usage "--ram '$range'" "--ram" --ram "$range" -- true
+done
 for time in 0 999us 11s -1 x ""; do
 	usage "--epoch '$time'" "--epoch" --mode pages --epoch "$time" -- true
 done

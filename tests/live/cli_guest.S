@@ -7,6 +7,8 @@
  *	m	says "milestone 42"
  *	o	says "open" and leaves the line open
  *	r	resets the machine
+ *	p	panics, by pvpanic (port 0x505)
+ *	t	has a triple fault
  *	q	ends QEMU by isa-debug-exit (port 0x501, 2 bytes): exit status 33
  *	^C	says "interrupt"
  */
@@ -32,6 +34,10 @@ read:
 	je write
 	cmpb $'r', %al
 	je reset
+	cmpb $'p', %al
+	je panic
+	cmpb $'t', %al
+	je triple
 	cmpb $'q', %al
 	je quit
 	movw $milestone, %si
@@ -63,6 +69,19 @@ reset:
 	outb %al, %dx
 	jmp reset
 
+panic:
+	movw $0x505, %dx
+	movb $1, %al
+	outb %al, %dx
+	movw $panicked, %si
+	jmp say
+
+	/* No vector of its table is there, not even that of the fault. */
+triple:
+	lidtl %cs:none - start
+	int3
+	jmp triple
+
 quit:
 	movw $0x501, %dx
 	movw $16, %ax
@@ -87,6 +106,10 @@ say:
 9:	.asciz "milestone 42\n"
 	.set open, 9f - start
 9:	.asciz "open"
+	.set panicked, 9f - start
+9:	.asciz "panicked\n"
+none:	.word 0
+	.long 0
 	.set interrupt, 9f - start
 9:	.asciz "interrupt\n"
 

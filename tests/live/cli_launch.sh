@@ -55,11 +55,18 @@ sandbox() {
 check "-sandbox on, everything denied" sandbox
 events() {
 	fresh
-	record_told wwq -o "$R" -- $QEMU $SERIAL
+	record_told wwq --mode events -o "$R" -- $QEMU $SERIAL
 	[ $? -eq 33 ] && summary && whole "$R" && run 3 "$VMBLAME" who "$R" 0x10000+4 &&
 		grep -q 'UNKNOWN not-watched' "$tmp/out"
 }
-check "without --watch: guest stores are UNKNOWN not-watched" events
+check "--mode events: guest stores are UNKNOWN not-watched" events
+pages() {
+	fresh
+	record_told wwq -o "$R" -- $QEMU $SERIAL
+	[ $? -eq 33 ] && summary && whole "$R" && grep -q 'record.mode *pages' "$tmp/out" &&
+		run 0 "$VMBLAME" who "$R" 0x10000+1 && grep -q CANDIDATES "$tmp/out"
+}
+check "without --mode and --watch: pages" pages
 preloads() {
 	fresh
 	library=$(ldconfig -p | sed -n 's/.* => \(.*\/libz\.so.*\)/\1/p' | head -n 1)
@@ -107,7 +114,10 @@ check "QEMU that refuses its command line: its status, a whole trace" bad_option
 unwatchable() {
 	fresh
 	refused 125 "$1" "$VMBLAME" record --watch $WATCH -o "$R" -- "$2" && [ ! -e "$R" ] || return 1
-	run 4 "$VMBLAME" record -q -o "$R" -- "$2" && whole "$R"
+	refused 125 "--mode pages cannot be used: .*$1" "$VMBLAME" record --mode pages -o "$R" -- "$2" ||
+		return 1
+	run 4 "$VMBLAME" record -q -o "$R" -- "$2" && one_line && grep -q "events mode.*$1" "$tmp/err" &&
+		whole "$R" && grep -q 'record.mode *events' "$tmp/out"
 }
 cp "$MADE/four" "$MADE/four_static" "$MADE/four_static_pie" "$tmp/" || exit 1
 check "statically linked: refused with --watch" unwatchable "static" "$tmp/four_static"

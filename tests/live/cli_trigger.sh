@@ -133,7 +133,7 @@ until_first() {
 check "--until comes before --from: the recording is not confused" until_first
 end_at_wrote() {
 	# The event that ends it is in it, nothing after it is.
-	begin --until 'console:^wrote' || return 1
+	begin --mode events --until 'console:^wrote' || return 1
 	guest_told w && wait_for closed_lines && guest_told mq && guest_ended 33 &&
 		"$VMBLAME" export --kinds pio --format json "$R" >"$tmp/pio" || return 1
 	/usr/bin/python3 - "$tmp/pio" <<-'EOF'
