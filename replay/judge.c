@@ -182,7 +182,7 @@ static bool rule_unseen(const struct case_file *c, struct answer *a)
 	struct losses losses;
 	const char *who = "a device, or the emulator itself";
 
-	if (!w || w->origin != ORIGIN_UNSEEN)
+	if (!w || w->origin != ORIGIN_UNSEEN || w->version_how)
 		return false;
 	coverage_losses(&c->piece->pile->coverage, c->piece->gpa, (struct moment){w->since_ns, 0},
 			w->at, &losses);
@@ -379,18 +379,58 @@ static void answer_initial(const struct case_file *c, struct answer *a, enum loo
 			"no instruction stored here from %llu.%09llu s on, and whenever memory was "
 			"compared it held what it had held; devices were not observed",
 			SECONDS(c->from.t_ns));
+	else if (compared)
+		snprintf(a->detail, sizeof(a->detail),
+			 "nobody who was observed wrote here from %llu.%09llu s on, and whenever "
+			 "memory was compared it held what it had held",
+			 SECONDS(c->from.t_ns));
 	else
 		snprintf(a->detail, sizeof(a->detail),
 			 "not written since it has been observed, from %llu.%09llu s on%s",
-			 SECONDS(c->from.t_ns), compared ? "" : sure);
+			 SECONDS(c->from.t_ns), sure);
+}
+
+/* Found by comparison, while none of those who are observed wrote: all of them together are
+ * everybody, or not. */
+static void answer_silent(struct case_file *c, struct answer *a)
+{
+	const struct write *w = a->write;
+	const struct coverage *coverage = &c->piece->pile->coverage;
+	struct losses losses;
+
+	c->from = (struct moment){w->since_ns, 0};
+	a->covers = covers_since(c);
+	coverage_losses(coverage, c->piece->gpa, c->from, w->at, &losses);
+	const bool all = (a->covers & CLASSES_ALL) == CLASSES_ALL;
+	const bool vhost =
+		coverage_blind(coverage, ORIGIN_VHOST, c->piece->gpa, c->from, w->at).level !=
+		BLIND_NOT;
+	a->verdict = losses.count    ? VERDICT_LOST
+		     : all && !vhost ? VERDICT_UNEXPLAINED
+				     : VERDICT_UNKNOWN;
+	a->lost = losses.count;
+	if (a->verdict == VERDICT_UNKNOWN)
+		a->why = vhost ? WHY_VHOST : WHY_NO_PROBE;
+	snprintf(a->detail, sizeof(a->detail),
+		 "changed between %llu.%09llu s and %llu.%09llu s, and nobody who was observed "
+		 "wrote%s",
+		 SECONDS(w->since_ns), SECONDS(w->at.t_ns),
+		 losses.count ? "; but events were dropped meanwhile"
+		 : vhost      ? "; but vhost, which writes unseen, had memory then"
+		 : all	      ? ": faults of the host's memory, stray stores of the VMM and a "
+				"damaged page cache look like this"
+			      : "; not every class of writer was");
 }
 
 /* The page was found changed: who did it was not seen. */
-static void answer_candidates(const struct case_file *c, struct answer *a)
+static void answer_candidates(struct case_file *c, struct answer *a)
 {
 	const struct write *w = a->write;
 
-	(void)c;
+	if (w->version_how == VERSION_HOW_SCRUB) {
+		answer_silent(c, a);
+		return;
+	}
 	a->verdict = VERDICT_CANDIDATES;
 	snprintf(a->detail, sizeof(a->detail),
 		 "changed between %llu.%09llu s and %llu.%09llu s; nobody was seen to store these "

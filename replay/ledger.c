@@ -205,6 +205,7 @@ struct write entry_write(const struct entry *e)
 		w.since_ns = e->since_ns;
 		w.version_how = ((const struct event_version *)e->ev)->how;
 		w.log_ns = ((const struct event_version *)e->ev)->log_ns;
+		w.origin = w.version_how == VERSION_HOW_SCRUB ? ORIGIN_UNSEEN : ORIGIN_NONE;
 		break;
 	case ENTRY_CAPTURE:
 	case ENTRY_LOOK:

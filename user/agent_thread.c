@@ -187,6 +187,7 @@ void agent_ending(struct agent *a)
 		return;
 	pthread_mutex_lock(&a->lock);
 	counts_tell(a);
+	agent_harvest(a, false);
 	if (a->link.fd >= 0)
 		__atomic_store_n(&a->ended, 0, __ATOMIC_SEQ_CST);
 	agent_say(a, AGENT_ENDING, 0, 0, 0, 0);

@@ -424,6 +424,7 @@ static void info_json(const struct trace *t, const struct census *c, const struc
 	json_u64(&j, "version_major", info->version_major);
 	json_u64(&j, "version_minor", info->version_minor);
 	json_u64(&j, "start_real_ns", info->start_real_ns);
+	json_u64(&j, "start_mono_ns", info->start_mono_ns);
 	json_u64(&j, "duration_ns", info->t_end_ns);
 	json_u64(&j, "file_bytes", info->file_bytes);
 	json_u64(&j, "whole_bytes", info->whole_bytes);

@@ -18,12 +18,13 @@
 #define DEFAULT_PATH "vmblame.vmb"
 #define RING_BYTES   (8u << 20)
 #define EPOCH_NS     10000000ull
+#define SCRUB_RATE   (64u << 20)
 #define EPOCH_MIN_NS 1000000ull
 #define EPOCH_MAX_NS 10000000000ull
 
 struct args {
 	const char *output, *mode, *epoch, *from, *until, *then, *ring_size, *user, *vm,
-		*shadow_max;
+		*shadow_max, *scrub;
 	struct option_list watch, only, ram, with, without, mark, exact;
 	bool force, whole_pages, stacks, quiet, racy, lossy;
 };
@@ -40,6 +41,8 @@ const struct option cmd_record_options[] = {
 		    "pages mode: only the pages of this range"),
 	OPTION_TEXT(0, "shadow-max", "SIZE", struct args, shadow_max,
 		    "pages mode: refuse to begin where copies of pages may take more"),
+	OPTION_TEXT(0, "scrub", "RATE", struct args, scrub,
+		    "pages mode: compare so many bytes of memory a second with their copies (64M)"),
 	OPTION_LIST('w', "watch", "RANGE", struct args, watch,
 		    "see every store of the guest to this range of its memory"),
 	OPTION_FLAG(0, "whole-pages", struct args, whole_pages,
@@ -128,6 +131,10 @@ static int parse_pages(const struct args *args, struct record_opts *opts)
 			    opts->epoch_ns < EPOCH_MIN_NS || opts->epoch_ns > EPOCH_MAX_NS))
 		return usage_error("record", "--epoch %s: expected a time from 1ms to 10s",
 				   args->epoch);
+	opts->scrub_rate = SCRUB_RATE;
+	if (args->scrub && size_parse(args->scrub, &opts->scrub_rate))
+		return usage_error("record", "--scrub %s: expected bytes a second, 0 for none",
+				   args->scrub);
 	if (args->shadow_max &&
 	    (size_parse(args->shadow_max, &opts->shadow_max) || !opts->shadow_max))
 		return usage_error("record", "--shadow-max %s: expected a size", args->shadow_max);
@@ -136,13 +143,16 @@ static int parse_pages(const struct args *args, struct record_opts *opts)
 
 static int parse_mode(const struct args *args, struct record_opts *opts)
 {
+	const char *of_pages = args->epoch	  ? "--epoch"
+			       : args->scrub	  ? "--scrub"
+			       : args->ram.n	  ? "--ram"
+			       : args->shadow_max ? "--shadow-max"
+						  : NULL;
+
 	opts->mode = args->mode ? args->mode : args->watch.n ? "watch" : "pages";
-	opts->mode_chosen = args->mode || args->epoch || args->ram.n || args->shadow_max;
-	if (strcmp(opts->mode, "pages") && (args->epoch || args->ram.n || args->shadow_max))
-		return usage_error("record", "%s needs --mode pages",
-				   args->epoch	 ? "--epoch"
-				   : args->ram.n ? "--ram"
-						 : "--shadow-max");
+	opts->mode_chosen = args->mode || of_pages;
+	if (of_pages && strcmp(opts->mode, "pages"))
+		return usage_error("record", "%s needs --mode pages", of_pages);
 	if (strcmp(opts->mode, "full") && (args->only.n || args->lossy))
 		return usage_error("record", "%s needs --mode full",
 				   args->only.n ? "--only" : "--lossy");

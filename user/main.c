@@ -45,7 +45,7 @@ const struct command commands[] = {
 	 "\"available\" and, where there is something to say, \"detail\"; for a probe that\n"
 	 "is attached \"how\" (tracepoint, fentry, kprobe, uprobe, uretprobe), \"target\"\n"
 	 "and, on the VMM's functions, \"cost_ns\", about what a hit costs.",
-	 "1 when events or watch, the modes that record picks from, cannot be had"},
+	 "1 when pages or watch, the modes that record picks from, cannot be had"},
 	{"who", cmd_who, cmd_who_options, "[FILE] RANGE", "name the last writer of each byte",
 	 "Names, for each byte of RANGE, the last writers, with a verdict on how sure\n"
 	 "that is. Bytes with the same answer come together.\n\n" FILE_RANGE_NOTE,

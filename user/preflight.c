@@ -129,7 +129,8 @@ bool preflight_modes(struct preflight *p)
 		       : !p->readonly  ? "needs read-only memory slots"
 		       : !events       ? "needs what events needs"
 				       : "needs the probes that see stores");
-	preflight_tell(p, "mode", "pages", events && p->kvm && !p->no_preload, "%s",
+	const bool pages = events && p->kvm && !p->no_preload;
+	preflight_tell(p, "mode", "pages", pages, "%s",
 		       p->no_preload ? "the agent cannot be loaded into this VMM"
 		       : !p->kvm     ? "needs KVM: /dev/kvm that can be opened"
 		       : !events     ? "needs what events needs"
@@ -139,5 +140,5 @@ bool preflight_modes(struct preflight *p)
 		       full	? "every store of the guest, under TCG; needs neither KVM nor root"
 		       : !found ? "needs a VMM: name one"
 				: "needs a QEMU that takes TCG plugins and exports its functions");
-	return events && watch;
+	return pages && watch;
 }

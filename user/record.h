@@ -30,6 +30,7 @@ struct record_opts {
 	u64 epoch_ns;	   /* pages: how often the log of dirty pages is read; 0: other modes */
 	size_t nram;	   /* pages: whole pages to be recorded, sorted; 0: all of RAM */
 	struct gpa_range ram[MAX_WATCH];
+	u64 scrub_rate; /* bytes a second that are compared with their copies */
 	u64 shadow_max; /* bytes of copies of pages; 0: what memory is available */
 	bool lossy;	/* full: rather drop stores than hold up the guest */
 	/* --watch, in full mode --only: sorted, not overlapping; at most MAX_WATCH */

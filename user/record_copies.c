@@ -15,6 +15,8 @@
 #define READS_MAX	16 /* of a page that is being written */
 #define MANY		32 /* pages that are better asked for first */
 
+static const u8 zeroes[PAGE];
+
 static void content_put(struct record *r, u64 t_ns, u64 gpa, const u8 *bytes, enum content_why why)
 {
 	struct event_content ev = {
@@ -28,17 +30,15 @@ static void content_put(struct record *r, u64 t_ns, u64 gpa, const u8 *bytes, en
 	record_take(r, &ev.h);
 }
 
-/* How a page was copied. */
-struct copy {
-	u64 gpa, hva, t0_ns, t_ns;
-	u8 how; /* enum version_how */
-	bool torn;
-};
-
-/* now NULL: zeroes. */
-static int page_take(struct record *r, const struct copy *copy, const u8 *now)
+const struct page_state *copies_state(struct record *r, u64 gpa)
 {
-	static const u8 zeroes[PAGE];
+	struct region *region = regions_find(&r->log->copies, gpa, false);
+
+	return region ? (struct page_state *)region->more + (gpa - region->start) / PAGE : NULL;
+}
+
+int copies_put(struct record *r, const struct copy *copy, const u8 *now)
+{
 	struct record_pages *p = r->log;
 	const u64 gpa = copy->gpa;
 	struct region *region = regions_find(&p->copies, gpa, now != NULL);
@@ -82,6 +82,20 @@ static int page_take(struct record *r, const struct copy *copy, const u8 *now)
 	}
 	memcpy(was, now, PAGE);
 	return 0;
+}
+
+/* The same of one that may differ though nobody is known to have written. */
+static int page_take(struct record *r, const struct copy *copy, const u8 *now)
+{
+	const struct region *region = regions_find(&r->log->copies, copy->gpa, false);
+	const struct page_state *state = copies_state(r, copy->gpa);
+
+	if (copy->how != VERSION_HOW_SCRUB || (state && state->hva && state->hva != copy->hva))
+		return copies_put(r, copy, now);
+	if (memcmp(region ? region->bytes + (copy->gpa - region->start) : zeroes,
+		   now ? now : zeroes, PAGE))
+		return scrub_doubt(r, copy, now ? now : zeroes);
+	return region ? copies_put(r, copy, now) : 0;
 }
 
 /*
@@ -145,7 +159,7 @@ static int page_or_zeroes(struct record *r, const struct ram *ram, u64 off, u8 h
 
 /* Bytes [from, to) of a slot. A log may begin with all pages in it: of many, those that were never
  * touched are zeroes, and not read. */
-static int range_add(struct record *r, const struct ram *ram, u64 from, u64 to, u8 how)
+int copies_range(struct record *r, const struct ram *ram, u64 from, u64 to, u8 how)
 {
 	struct record_pages *p = r->log;
 	int err = 0;
@@ -179,7 +193,7 @@ int copies_add_run(struct record *r, u64 hva, u64 n, u8 how)
 		const u64 to = end < ram->hva + ram->size ? end : ram->hva + ram->size;
 
 		if (from < to)
-			err = range_add(r, ram, from - ram->hva, to - ram->hva, how);
+			err = copies_range(r, ram, from - ram->hva, to - ram->hva, how);
 	}
 	return err;
 }
@@ -218,6 +232,6 @@ int copies_pass(struct record *r, u8 how)
 	int err = 0;
 
 	for (size_t i = 0; i < p->nram && !err; i++)
-		err = range_add(r, &p->ram[i], 0, p->ram[i].size, how);
+		err = copies_range(r, &p->ram[i], 0, p->ram[i].size, how);
 	return err ? err : copies_flush(r);
 }

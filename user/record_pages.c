@@ -89,9 +89,9 @@ static void give_up(struct record *r, int err)
 
 static void cover_slot(struct record *r, u64 t_ns, const struct ram *ram, bool on)
 {
-	static const enum origin origins[] = {ORIGIN_VCPU, ORIGIN_KVM};
+	static const enum origin origins[] = {ORIGIN_VCPU, ORIGIN_KVM, ORIGIN_MAP};
 
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		struct event_cover ev = {
 			.h = {.t_ns = t_ns, .kind = EVENT_cover, .vcpu = VCPU_NONE},
 			.origin = origins[i],
@@ -229,8 +229,10 @@ static void compared_put(struct record *r, u64 t_ns)
 /* Nobody runs. Everything is as it was found from now on. */
 static void exact_pass(struct record *r, u8 how)
 {
-	const int err = r->log->failed ? 0 : copies_pass(r, how);
+	int err = r->log->failed ? 0 : copies_pass(r, how);
 
+	if (!err && !r->log->failed)
+		err = scrub_settle(r);
 	if (err)
 		give_up(r, err);
 	else if (!r->log->failed)
@@ -321,6 +323,8 @@ void record_pages_harvested(struct record *r, const struct agent_msg *msg)
 	if (!err && p->device_more)
 		err = copies_pass(r, VERSION_HOW_DEVICE);
 	p->device_more = false;
+	if (!err)
+		err = scrub_step(r);
 	if (err)
 		give_up(r, err);
 }
@@ -362,7 +366,7 @@ bool record_pages_stop(struct record *r)
 		return false;
 	ask_to_hold(r);
 	if (p->held)
-		exact_pass(r, VERSION_HOW_LOG);
+		exact_pass(r, VERSION_HOW_SCRUB);
 	else if (link_pid(r->link))
 		record_say("the vCPUs did not stop: memory is as of several moments");
 	return p->held && !p->failed;
@@ -396,8 +400,9 @@ void record_pages_end(struct record *r)
 
 	if (!p->begun || r->over)
 		return;
-	p->log_ns = p->next_log_ns; /* it is not read any more */
-	exact_pass(r, VERSION_HOW_LOG);
+	/* The log was read just now, unless the agent does not do that. */
+	p->ending = true;
+	exact_pass(r, VERSION_HOW_SCRUB);
 	p->ended = true;
 }
 
@@ -408,4 +413,10 @@ void record_pages_summary(const struct record *r)
 	record_say("%" PRIu64 " versions of pages in %" PRIu64 " epochs, %" PRIu64
 		   " of them not of one moment; %" PRIu64 " pages were copied",
 		   p->versions, p->epochs, p->torn, p->copied);
+	if (!p->scrub.nsilent)
+		return;
+	record_say("%" PRIu64 " changes of pages that nobody was seen to make:", p->scrub.nsilent);
+	for (u64 i = 0; i < p->scrub.nsilent && i < SILENT_TOLD; i++)
+		record_say("  vmblame history %s 0x%" PRIx64 "+4096", r->opts->out_path,
+			   p->scrub.silent[i]);
 }

@@ -32,6 +32,33 @@ struct ram {
 	u64 slot_gpa, slot_size; /* all of it */
 };
 
+/* How a page was copied. */
+struct copy {
+	u64 gpa, hva, t0_ns, t_ns;
+	u8 how; /* enum version_how */
+	bool torn;
+};
+
+#define DOUBTS	    256
+#define SILENT_TOLD 4
+
+/* The scrub, which compares memory with its copies slice by slice (record_scrub.c). */
+struct scrub {
+	size_t slot; /* where it stands */
+	u64 off;
+	u64 then_ns;  /* when it went on last; 0: never */
+	u64 compared; /* bytes */
+	/* Pages that were found changed, until it is certain that nobody told of it. */
+	struct doubt {
+		struct copy copy;
+		u64 harvests; /* until then */
+		u8 bytes[PAGE];
+	} doubt[DOUBTS];
+	size_t n;
+	u64 silent[SILENT_TOLD]; /* the first of those pages */
+	u64 nsilent;
+};
+
 struct record_pages {
 	struct vmm_memory memory;
 	struct regions copies; /* by guest-physical address; more: struct page_state of each page */
@@ -43,7 +70,9 @@ struct record_pages {
 	bool begun;	      /* the first pass is done */
 	bool failed;	      /* its memory cannot be read any more */
 	bool ended;	      /* and need not: the last pass is done */
-	u64 log_ns;	      /* when the log was read before the last time, from the start */
+	bool ending;	      /* the VMM ends: its vCPUs stand still, and the log was read */
+	struct scrub scrub;
+	u64 log_ns; /* when the log was read before the last time, from the start */
 	u64 next_log_ns;
 	u64 exact_ns; /* the last moment at which all copies were made while nobody ran */
 	u64 versions, copied, torn, epochs;
@@ -71,8 +100,21 @@ int copies_add_run(struct record *r, u64 hva, u64 n, u8 how);
 int copies_flush(struct record *r);
 /* All of RAM, and of ROM; what was never touched is not read. */
 int copies_pass(struct record *r, u8 how);
+/* Bytes [from, to) of a slot, soon. */
+int copies_range(struct record *r, const struct ram *ram, u64 from, u64 to, u8 how);
+/* A copy that was made. now NULL: zeroes. */
+int copies_put(struct record *r, const struct copy *copy, const u8 *now);
+/* NULL when it was never copied. */
+const struct page_state *copies_state(struct record *r, u64 gpa);
 /* What a device left, which is in the trace. */
 void copies_device_bytes(struct record *r, const struct event_content *ev);
+
+/* After each harvest: what was in doubt, and the next slice. */
+int scrub_step(struct record *r);
+/* A page differs from its copy, and is in no log. */
+int scrub_doubt(struct record *r, const struct copy *copy, const u8 *now);
+/* What can be said of the doubts by now; all of them while the vCPUs stand still. */
+int scrub_settle(struct record *r);
 
 /* Copies the pages that devices wrote to, as far as they were not since t0_ns. */
 int copies_devices(struct record *r, u64 t0_ns);

@@ -124,6 +124,8 @@ void record_pages_summary(const struct record *r);
 void record_pages_device(struct record *r, const struct event *ev);
 void record_pages_harvested(struct record *r, const struct agent_msg *msg);
 void record_pages_end(struct record *r);
+/* Whether a device may be writing to some of [gpa,end) now. */
+bool record_pages_in_flight(const struct record *r, u64 gpa, u64 end);
 /* Asks for the log where it is time to. */
 void record_pages_step(struct record *r, u64 now_ns);
 

@@ -105,13 +105,13 @@ void view_actor(const struct view *view, const struct write *w, char *buf, size_
 			snprintf(buf + n, size - n, " sector %llu", (unsigned long long)sector);
 		return;
 	}
-	if (w->origin == ORIGIN_UNSEEN) {
-		snprintf(buf, size, "unseen (%s)", why_name(w->why) ?: "?");
-		return;
-	}
 	if (w->version_how) {
 		snprintf(buf, size, "found changed (%s)",
 			 enum_name(version_hows, w->version_how) ?: "?");
+		return;
+	}
+	if (w->origin == ORIGIN_UNSEEN) {
+		snprintf(buf, size, "unseen (%s)", why_name(w->why) ?: "?");
 		return;
 	}
 	const struct event_mmio *mmio = &w->ev.mmio;

@@ -48,7 +48,7 @@ const struct suspects *view_suspects(struct view_suspects *s, const struct view_
 	const struct suspicion of = {v->gpa, v->end, w->since_ns, w->log_ns, w->at};
 	char err[512];
 
-	if (!w->version_how)
+	if (!w->version_how || w->version_how == VERSION_HOW_SCRUB)
 		return NULL;
 	if (s->book && s->end <= s->gpa && !same_version(&s->last, &of))
 		view_suspects_close(s);

@@ -257,6 +257,63 @@ static void who_answers_candidates(void **state)
 	scribe_end(&s);
 }
 
+/* The page of the scrub, the classes in `covered` observed all the while, `more` put in between. */
+static enum verdict scrubbed(u16 covered, void (*more)(void))
+{
+	static const u8 zeroes[DELTA_PAGE];
+	struct event_version ev = {.gpa = PAGE, .how = VERSION_HOW_SCRUB};
+	u8 page[DELTA_PAGE] = {[8] = 1};
+	enum verdict verdict;
+
+	scribe_begin(&s);
+	for (unsigned o = ORIGIN_VCPU; o < ORIGIN_UNSEEN; o++)
+		if (covered & 1u << o)
+			scribe_cover(&s, (enum origin)o, true, WHY_NONE, 0,
+				     o == ORIGIN_VHOST ? 0 : 1 << 20);
+	ev.t0_ns = ev.log_ns = s.t_ns + 500;
+	if (more)
+		more();
+	ev.len = (u16)delta_make(zeroes, page, ev.data);
+	ev.sum = delta_sum(page);
+	scribe_put(&s, &ev.h, EVENT_version);
+	scribe_compared(&s, 0, 1 << 20, 0, 0);
+	scribe_read(&s);
+	ask(PAGE + 8, PAGE + 9);
+	assert_int_equal(told.n, 1);
+	verdict = told.answer[0].verdict;
+	assert_int_equal(told.answer[0].write->origin, ORIGIN_UNSEEN);
+	scribe_end(&s);
+	return verdict;
+}
+
+static void some_are_lost(void)
+{
+	struct event_lost ev = {.count = 1,
+				.t0_ns = s.t_ns,
+				.t1_ns = s.t_ns + 1000,
+				.origins = 1 << ORIGIN_VIRTQUEUE};
+
+	scribe_put(&s, &ev.h, EVENT_lost);
+}
+
+static void vhost_runs(void)
+{
+	scribe_cover(&s, ORIGIN_VHOST, false, WHY_VHOST, 0, 0);
+}
+
+/* Everybody was watched, and nobody wrote: without any one of them that is not known. */
+static void what_nobody_wrote_is_unexplained(void **state)
+{
+	const u16 all = (1u << ORIGIN_UNSEEN) - (1u << ORIGIN_VCPU);
+
+	(void)state;
+	assert_int_equal(scrubbed(all, NULL), VERDICT_UNEXPLAINED);
+	for (unsigned o = ORIGIN_VCPU; o < ORIGIN_UNSEEN; o++)
+		assert_int_equal(scrubbed((u16)(all & ~(1u << o)), NULL), VERDICT_UNKNOWN);
+	assert_int_equal(scrubbed(all, some_are_lost), VERDICT_LOST);
+	assert_int_equal(scrubbed(all, vhost_runs), VERDICT_UNKNOWN);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -269,6 +326,7 @@ int main(void)
 		cmocka_unit_test(devices_are_ranked),
 		cmocka_unit_test(too_many_are_counted),
 		cmocka_unit_test(who_answers_candidates),
+		cmocka_unit_test(what_nobody_wrote_is_unexplained),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
