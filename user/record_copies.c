@@ -48,10 +48,12 @@ int copies_put(struct record *r, const struct copy *copy, const u8 *now)
 		return now ? -ENOMEM : 0; /* never written: zeroes */
 	u8 *was = region->bytes + (gpa - region->start);
 	struct page_state *state = (struct page_state *)region->more + (gpa - region->start) / PAGE;
-	const u64 since_ns = state->since_ns > p->exact_ns ? state->since_ns : p->exact_ns;
+	u64 since_ns = state->since_ns > p->exact_ns ? state->since_ns : p->exact_ns;
 
 	if (state->hva && state->hva != copy->hva)
 		how = VERSION_HOW_MAP;
+	if (how == VERSION_HOW_SCRUB && p->scrub.whole_ns > since_ns)
+		since_ns = p->scrub.whole_ns;
 	now = now ? now : zeroes;
 	state->hva = copy->hva;
 	state->since_ns = copy->t0_ns;

@@ -167,6 +167,7 @@ void record_pages_slot(struct record *r, const struct agent_msg *msg, u64 t_ns)
 		return;
 	if (!slot_gone(r, &slot, t_ns))
 		return;
+	r->log->scrub.whole_ns = r->log->scrub.turn_ns = 0;
 	for (size_t i = 0; i < n && slot.slot_size; i++) {
 		const u64 from = range[i].gpa > slot.slot_gpa ? range[i].gpa : slot.slot_gpa;
 		const u64 to = range[i].end < end ? range[i].end : end;

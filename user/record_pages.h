@@ -47,6 +47,8 @@ struct scrub {
 	size_t slot; /* where it stands */
 	u64 off;
 	u64 then_ns;  /* when it went on last; 0: never */
+	u64 turn_ns;  /* when it began with the first slot; 0: before there were these slots */
+	u64 whole_ns; /* all of RAM was compared since then at least once; 0: it was not */
 	u64 compared; /* bytes */
 	/* Pages that were found changed, until it is certain that nobody told of it. */
 	struct doubt {

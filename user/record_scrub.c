@@ -27,8 +27,10 @@ int scrub_doubt(struct record *r, const struct copy *copy, const u8 *now)
 		if (err)
 			return err;
 	}
-	if (s->n == DOUBTS)
-		return 0; /* the next time round */
+	if (s->n == DOUBTS) { /* the next time round */
+		s->whole_ns = s->turn_ns = 0;
+		return 0;
+	}
 	for (size_t i = 0; i < s->n; i++)
 		if (s->doubt[i].copy.gpa == copy->gpa)
 			return 0;
@@ -147,6 +149,10 @@ static int slice(struct record *r, u64 bytes)
 		if (s->off >= ram->size) {
 			s->off = 0;
 			s->slot = (s->slot + 1) % p->nram;
+		}
+		if (!s->slot && !s->off) {
+			s->whole_ns = s->turn_ns;
+			s->turn_ns = record_now(r);
 		}
 	}
 	return err ? err : copies_flush(r);

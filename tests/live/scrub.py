@@ -101,7 +101,7 @@ def pokes_found(guest, made):
         answers = who(guest.trace, f"{gpa:#x}+1")
         expect(len(answers) == 1, answers)
         answer = answers[0]
-        expect(answer["bytes"] == byte.hex(), (hex(gpa), byte.hex(), answer))
+        expect(answer.get("bytes") == byte.hex(), (hex(gpa), byte.hex(), answer))
         expect(answer["t_ns"] + start >= before and answer["t_end_ns"] + start >= after,
                (hex(gpa), before - start, after - start, answer))
         expect(answer["t_ns"] + start <= after, (hex(gpa), before - start, after - start, answer))
