@@ -60,6 +60,9 @@ size_t reader_chunks(const struct reader *r, enum stream stream);
 int reader_chunk_info(struct reader *r, enum stream stream, size_t i, struct chunk_info *out);
 /* The one of a stream in whose range of numbers seq lies. As above. */
 int reader_chunk_of(struct reader *r, u64 seq, enum stream stream, struct chunk_info *out);
+/* Whether events of the trace touch [gpa,end), as far as can be told without reading them: true
+ * when in doubt. */
+bool reader_touches(struct reader *r, u64 gpa, u64 end);
 /* What is wrong with a truncated or damaged file, or NULL. Lives as long as the reader. */
 const char *reader_message(const struct reader *r);
 /* The last value of a key, or NULL. */

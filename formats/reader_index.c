@@ -469,6 +469,24 @@ bool reader_part_misses(struct reader *r, enum stream stream, size_t i,
 			     spec->gpa_end));
 }
 
+bool reader_touches(struct reader *r, u64 gpa, u64 end)
+{
+	const struct cursor_spec spec = {.gpa = gpa, .gpa_end = end};
+
+	for (unsigned s = 0; s < STREAM_MAX; s++) {
+		size_t first = 0, stop = 0; /* of the part that was looked at last */
+
+		for (size_t i = 0; s != STREAM_STATE && i < r->rows[s].n; i++) {
+			if ((i < first || i >= stop) &&
+			    reader_part_misses(r, s, i, &spec, &first, &stop))
+				i = stop - 1;
+			else if (reader_chunk_touches(r, s, i, gpa, end))
+				return true;
+		}
+	}
+	return false;
+}
+
 int reader_chunk_of(struct reader *r, u64 seq, enum stream stream, struct chunk_info *out)
 {
 	struct reader_rows *rows = &r->rows[stream];

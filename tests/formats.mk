@@ -37,7 +37,7 @@ golden-update: $(B)/tests/gen/gen_golden $(B)/tests/gen/dump_trace
 # Seeds: the golden traces with their blocks open to mutation.
 fuzz-corpus: $(B)/tests/gen/gen_corpus
 	@mkdir -p tests/fuzz/corpus
-	for t in tiny stos kinds stores; do \
+	for t in tiny stos kinds stores versions; do \
 		$< tests/golden/$$t.vmb tests/fuzz/corpus/$$t-chunks.vmb chunks && \
 		$< tests/golden/$$t.vmb tests/fuzz/corpus/$$t-index.vmb index || exit 1; \
 	done

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "formats/check.h"
 #include "formats/reader.h"
 #include "tests/unit/random_event.h"
 
@@ -138,6 +139,34 @@ static void test_cut_everywhere(void **state)
 	(void)state;
 	cut_everywhere("kinds.vmb");
 	cut_everywhere("stores.vmb");
+	cut_everywhere("versions.vmb");
+}
+
+static int count_problem(void *arg, u64 off, const char *what)
+{
+	assert_true(off < nbytes && strlen(what) > 0);
+	(*(size_t *)arg)++;
+	return 0;
+}
+
+/* What check.h finds, and damage that it meets on the way. */
+static size_t problems(struct reader *r)
+{
+	struct check_counts counts;
+	size_t n = 0;
+	u64 read = 0;
+	char err[256];
+	struct check *c;
+
+	assert_int_equal(check_index(r, false, count_problem, &n, &read), 0);
+	assert_int_equal(check_open(&c, r, count_problem, &n), 0);
+	if (reader_each(r, &(struct cursor_spec){.bulk = true}, check_take, c, NULL, err,
+			sizeof(err)))
+		n++;
+	else if (!n)
+		assert_int_equal(check_end(c, &counts), 0);
+	check_close(c);
+	return n;
 }
 
 static void flip_everywhere(u8 mask)
@@ -154,11 +183,32 @@ static void flip_everywhere(u8 mask)
 			const size_t n = events_check(r, &told);
 
 			assert_true(n == nevents || told);
+			/* And none at all when all is looked at. */
+			assert_true(problems(r) || reader_message(r));
 			reader_close(r);
 		} else {
 			assert_true(i < 72);
 		}
 		bytes[i] ^= mask;
+	}
+}
+
+/* Nor is there any in a whole file. */
+static void test_no_problem(void **state)
+{
+	static const char *const names[] = {"tiny.vmb", "stos.vmb",   "kinds.vmb",
+					    "mmu.vmb",	"stores.vmb", "versions.vmb"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct reader *r;
+		char err[256];
+
+		trace_load(names[i]);
+		trace_write(bytes, nbytes);
+		assert_int_equal(reader_open(&r, path, err, sizeof(err)), 0);
+		assert_int_equal(problems(r), 0);
+		reader_close(r);
 	}
 }
 
@@ -171,6 +221,10 @@ static void test_flip_everywhere(void **state)
 	flip_everywhere(0x01);
 	events_free();
 	trace_load("stores.vmb");
+	events_load();
+	flip_everywhere(0xff);
+	events_free();
+	trace_load("versions.vmb");
 	events_load();
 	flip_everywhere(0xff);
 	events_free();
@@ -268,9 +322,8 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cut_everywhere),
-		cmocka_unit_test(test_flip_everywhere),
-		cmocka_unit_test(test_named),
+		cmocka_unit_test(test_cut_everywhere),	cmocka_unit_test(test_no_problem),
+		cmocka_unit_test(test_flip_everywhere), cmocka_unit_test(test_named),
 		cmocka_unit_test(test_appended),
 	};
 

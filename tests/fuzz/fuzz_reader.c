@@ -10,6 +10,7 @@
 
 #include <xxhash.h>
 
+#include "formats/check.h"
 #include "formats/chunk.h"
 #include "formats/print.h"
 #include "formats/reader.h"
@@ -77,6 +78,28 @@ static void cursor_run(struct reader *r, const struct cursor_spec *spec, FILE *o
 	cursor_close(c);
 }
 
+static int problem_touch(void *arg, u64 off, const char *what)
+{
+	*(size_t *)arg += off + strlen(what);
+	return 0;
+}
+
+static void check_run(struct reader *r, size_t *touched)
+{
+	struct check_counts counts;
+	u64 bytes = 0;
+	char err[256];
+	struct check *c;
+
+	check_index(r, false, problem_touch, touched, &bytes);
+	if (check_open(&c, r, problem_touch, touched))
+		return;
+	if (!reader_each(r, &(struct cursor_spec){.bulk = true}, check_take, c, NULL, err,
+			 sizeof(err)))
+		check_end(c, &counts);
+	check_close(c);
+}
+
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
 	static FILE *out;
@@ -106,6 +129,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 						 .gpa_end = 0x100000000000,
 						 .t_min = 10},
 			   out);
+		check_run(r, &touched);
 		reader_close(r);
 	}
 	close(fd);

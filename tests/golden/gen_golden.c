@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "formats/chunk.h"
+#include "formats/delta.h"
 #include "formats/desc.h"
 #include "formats/writer.h"
 #include "tests/unit/guest_stores.h"
@@ -286,6 +287,101 @@ static void gen_stores(u64 stores)
 	finish(w, "stores.vmb");
 }
 
+#define VERSION_PAGES 4u
+
+static void put_state(struct writer *w, u64 t_ns)
+{
+	static const u8 origins[] = {ORIGIN_VCPU, ORIGIN_KVM, ORIGIN_VIRTQUEUE};
+
+	for (size_t i = 0; i < sizeof(origins); i++) {
+		const struct event_cover cover = {
+			.h = {.t_ns = t_ns, .kind = EVENT_cover, .vcpu = VCPU_NONE},
+			.origin = origins[i],
+			.on = 1,
+			.size = VERSION_PAGES * DELTA_PAGE,
+		};
+
+		put(w, &cover);
+	}
+}
+
+static void put_compared(struct writer *w, u64 t_ns)
+{
+	const struct event_compared ev = {
+		.h = {.t_ns = t_ns, .kind = EVENT_compared, .vcpu = VCPU_NONE},
+		.size = VERSION_PAGES * DELTA_PAGE,
+	};
+
+	put(w, &ev);
+}
+
+static void put_content(struct writer *w, u64 t_ns, enum content_why why, u64 gpa, const u8 *bytes,
+			u16 len)
+{
+	struct event_content ev = {.h = {.t_ns = t_ns, .kind = EVENT_content, .vcpu = VCPU_NONE},
+				   .gpa = gpa,
+				   .why = why,
+				   .req = why == CONTENT_WHY_DEVICE ? 1 : 0,
+				   .len = len};
+
+	memcpy(ev.data, bytes, len);
+	put(w, &ev);
+}
+
+/* Pages mode: versions and keyframes of three pages, and between them what a device left. The
+ * fourth page is never written. With `wrong` a byte of a delta is another one. */
+static void gen_versions(const char *name, bool wrong)
+{
+	static u8 ram[VERSION_PAGES][DELTA_PAGE], was[DELTA_PAGE];
+	struct writer *w = begin(name, 24);
+	u64 seed = 88172645463325252ull, t_ns = 1000;
+
+	memset(ram, 0, sizeof(ram));
+	put_state(w, t_ns);
+	memset(ram[1], 'A', 512);
+	put_content(w, t_ns, CONTENT_WHY_START, DELTA_PAGE, ram[1], DELTA_PAGE);
+	put_compared(w, t_ns);
+	for (unsigned i = 0; i < 60; i++) {
+		const u32 page = (u32)(random_next(&seed) % (VERSION_PAGES - 1));
+		struct event_version ev = {
+			.h = {.kind = EVENT_version, .vcpu = VCPU_NONE},
+			.gpa = (u64)page * DELTA_PAGE,
+			.t0_ns = t_ns,
+			.log_ns = t_ns - 500,
+			.how = i % 7 ? VERSION_HOW_LOG : VERSION_HOW_DEVICE,
+			.torn = i == 20,
+		};
+		const struct event_mark mark = {
+			.h = {.t_ns = t_ns, .kind = EVENT_mark, .vcpu = VCPU_NONE},
+			.name_len = 4,
+			.name = "half"};
+
+		if (i % 9 == 8) { /* up to the end of the page and of the one before it */
+			const u64 gpa = ((u64)page + 1) * DELTA_PAGE - 24;
+			u8 *left = &ram[0][0] + gpa;
+
+			memset(left, (int)i, 24);
+			put_content(w, t_ns + 400, CONTENT_WHY_DEVICE, gpa, left, 24);
+		}
+		memcpy(was, ram[page], sizeof(was));
+		for (unsigned k = 0; k <= i % 5; k++)
+			ram[page][random_next(&seed) % DELTA_PAGE] ^= (u8)(i + 1);
+		t_ns += 1000 + i;
+		ev.h.t_ns = t_ns;
+		ev.sum = delta_sum(ram[page]);
+		ev.len = (u16)delta_make(was, ram[page], ev.data);
+		if (wrong && i == 30)
+			ev.data[ev.len - 1] ^= 0x20;
+		put(w, &ev);
+		if (i % 16 == 15)
+			put_content(w, t_ns, CONTENT_WHY_KEYFRAME, ev.gpa, ram[page], DELTA_PAGE);
+		if (i == 30)
+			put(w, &mark);
+	}
+	put_compared(w, t_ns + 1000);
+	finish(w, name);
+}
+
 /* `to` is `from` up to `size` bytes (0: all), then changed at off. */
 static void derive(const char *from, const char *to, size_t size, long off, u8 byte)
 {
@@ -322,6 +418,8 @@ int main(int argc, char **argv)
 	gen_kinds();
 	gen_mmu();
 	gen_stores(300);
+	gen_versions("versions.vmb", false);
+	gen_versions("wrong-sum.vmb", true);
 	struct stat st;
 
 	if (stat("kinds.vmb", &st))

@@ -25,6 +25,8 @@ expect stos stos.vmb
 expect kinds kinds.vmb
 expect mmu mmu.vmb
 expect stores stores.vmb
+expect versions versions.vmb
+expect wrong-sum wrong-sum.vmb brief
 expect kinds-backward kinds.vmb backward brief
 expect stores-backward stores.vmb backward brief
 expect cut cut.vmb brief
