@@ -178,7 +178,11 @@ static int version_take(struct film *f, const struct event_version *v, struct fi
 		w.bytes = d.bytes;
 		err = write_take(f, w);
 	}
-	return err;
+	if (err || !f->spec.version || v->gpa >= f->spec.end || v->gpa < f->spec.gpa)
+		return err;
+	struct film_page *p = film_page(f, v->gpa);
+	err = p ? 0 : page_make(f, v->gpa, &p);
+	return err ? err : f->spec.version(f->spec.arg, p, v, w.at);
 }
 
 static int event_take(struct film *f, const struct event *ev, u64 seq)
@@ -210,6 +214,7 @@ static int event_take(struct film *f, const struct event *ev, u64 seq)
 		w.len = content->len;
 		w.bytes = content->data;
 		w.origin = content->why == CONTENT_WHY_DEVICE ? ORIGIN_VIRTQUEUE : ORIGIN_NONE;
+		w.look = content->why;
 		break;
 	}
 	case EVENT_unseen: {
@@ -227,6 +232,7 @@ static int event_take(struct film *f, const struct event *ev, u64 seq)
 	case EVENT_version:
 		return version_take(f, (const struct event_version *)ev, w);
 	default:
+		f->done += f->spec.every != NULL;
 		return 0;
 	}
 	f->done++;
@@ -277,6 +283,11 @@ static void tell_progress(struct film *f)
 	}
 }
 
+static int every(struct film *f, const struct event *ev, u64 seq, const struct stores *s)
+{
+	return f->spec.every ? f->spec.every(f->spec.arg, ev, seq, s) : 0;
+}
+
 static int run(struct film *f)
 {
 	int ret = 0;
@@ -286,10 +297,12 @@ static int run(struct film *f)
 			switch (cursor_next(f->cursor, &f->event, &f->event_seq)) {
 			case CURSOR_MORE:
 				f->has_event = true;
+				ret = every(f, f->event, f->event_seq, NULL);
 				break;
 			case CURSOR_STORES:
 				f->stores = *cursor_stores(f->cursor);
 				f->has_stores = true;
+				ret = every(f, NULL, 0, &f->stores);
 				break;
 			case CURSOR_TRUNCATED:
 				break;
@@ -302,6 +315,8 @@ static int run(struct film *f)
 				return -EBADMSG;
 			}
 		}
+		if (ret)
+			return ret;
 		if (f->has_event) {
 			const struct moment at = {f->event->t_ns, f->event_seq};
 
@@ -346,11 +361,14 @@ int film_play(struct film **out, struct reader *r, const struct state *s,
 	      const struct film_spec *spec, char *err, size_t err_size)
 {
 	struct film *f = calloc(1, sizeof(*f));
+	const bool all = spec->every || (!spec->gpa && spec->end == UINT64_MAX);
 	const struct cursor_spec cursor = {
-		.streams = 1u << STREAM_ACTIVITY | 1u << STREAM_CONTENT | 1u << STREAM_STORES,
-		.gpa = spec->gpa || spec->end != UINT64_MAX ? spec->gpa & ~PAGE_MASK : 0,
-		.gpa_end = spec->gpa || spec->end != UINT64_MAX ? range_end(spec) : 0,
-		.kinds = film_kinds,
+		.streams = spec->every ? 0
+				       : 1u << STREAM_ACTIVITY | 1u << STREAM_CONTENT |
+						 1u << STREAM_STORES,
+		.gpa = all ? 0 : spec->gpa & ~PAGE_MASK,
+		.gpa_end = all ? 0 : range_end(spec),
+		.kinds = spec->every ? NULL : film_kinds,
 		.bulk = true,
 	};
 

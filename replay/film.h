@@ -25,6 +25,7 @@ struct film_write {
 	u32 len;
 	const u8 *bytes;
 	enum origin origin; /* ORIGIN_NONE: a look at memory, which is no write */
+	u8 look;	    /* of such a one enum content_why */
 	u64 pc;		    /* ORIGIN_VCPU: linear */
 	u64 since_ns;	    /* ORIGIN_UNSEEN, and of a version */
 	bool version;	    /* the page was found changed; the origin is not known by this */
@@ -41,6 +42,12 @@ struct film_spec {
 	 */
 	int (*before)(void *arg, const struct film_page *p, const struct film_write *w);
 	int (*after)(void *arg, struct film_page *p, const struct film_write *w);
+	/* All that is read: each event, or stores, before it is played. Where it is set, that is
+	 * all of the trace, whatever is played of it; NULL: not called. Returns as above. */
+	each_fn *every;
+	/* After a version was played as a whole. As above. */
+	int (*version)(void *arg, const struct film_page *p, const struct event_version *v,
+		       struct moment at);
 	/* Now and then: how far it is, in writes. May be NULL. */
 	void (*progress)(u64 done, u64 all);
 	void *arg;

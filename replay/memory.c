@@ -315,3 +315,18 @@ int memory_read(struct reader *r, const struct state *s, u64 gpa, size_t len, st
 	free(m.spans);
 	return ret;
 }
+
+int memory_untouched(const struct state *s, u64 gpa, u64 end, struct moment limit, u64 *known)
+{
+	struct image m = {.gpa = gpa, .end = end, .limit = limit, .state = s};
+
+	*known = 0;
+	if (!s->ncomparisons || gpa >= end)
+		return 0;
+	const int err = spans_build(&m, s);
+	for (size_t i = 0; !err && i < m.nspans; i++)
+		if (!moment_is_end(m.spans[i].since))
+			*known += m.spans[i].end - m.spans[i].gpa;
+	free(m.spans);
+	return err;
+}
