@@ -29,7 +29,7 @@ u32 boot;
 u64 vms[MAX_VMS];
 u32 vm_pids[MAX_VMS]; /* who made them: a struct kvm may be freed and its address used again */
 struct counters counters;
-struct loss losses[MAX_LOSSES];
+struct ring_loss losses[MAX_LOSSES];
 struct ring_pos pos[MAX_RINGS];
 struct ram_slot slots[MAX_SLOTS];
 
@@ -169,7 +169,7 @@ static __always_inline u32 loss_of_uprobe(void)
  */
 __noinline int lose(u32 index, u64 t_ns, u64 gpa, u64 gpa_end, u32 origin)
 {
-	struct loss *loss = &losses[index & (MAX_LOSSES - 1)];
+	struct ring_loss *loss = &losses[index & (MAX_LOSSES - 1)];
 	bool first = !(loss->origins & ~(1ull << ORIGIN_NONE));
 
 	if (!loss->count || t_ns < loss->t0_ns)
@@ -298,7 +298,7 @@ static __always_inline void stamp(struct event *h, struct thread *th, u16 kind, 
 /* Before the first event that fits again: what was lost since the last one. */
 static __noinline int tell_loss(void *ring, u32 index, struct thread *th)
 {
-	struct loss *loss = &losses[index & (MAX_LOSSES - 1)];
+	struct ring_loss *loss = &losses[index & (MAX_LOSSES - 1)];
 	struct event_lost *e;
 
 	if (!ring || !th)

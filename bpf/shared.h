@@ -85,7 +85,7 @@ struct ring_pos {
 };
 
 /* What did not fit into one ring since it was last told. */
-struct loss {
+struct ring_loss {
 	u64 count;
 	u64 t0_ns, t1_ns;
 	u64 gpa, gpa_end;

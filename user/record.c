@@ -72,25 +72,28 @@ u64 record_now(const struct record *r)
 	return clock_ns(CLOCK_MONOTONIC) - r->start_ns;
 }
 
-/* In the order of time: what is kept goes to the file. */
-static int keep(void *arg, const struct event *ev)
+int record_write(struct record *r, const struct event *ev)
 {
-	struct record *r = arg;
-	const struct event_desc *desc = event_desc(ev->kind);
 	const struct event_mmio *mmio = (const struct event_mmio *)ev;
-	int err;
+	const int err = writer_put(r->writer, ev, NULL);
 
-	if (desc->stream != STREAM_STATE && (ev->t_ns < r->from_ns || ev->t_ns > r->until_ns))
-		return 0;
-	err = writer_put(r->writer, ev, NULL);
-	if (err == -EINVAL)
-		return 0;
 	if (err)
-		return err;
+		return err == -EINVAL ? 0 : err;
 	r->kept++;
 	if (ev->kind == EVENT_mmio && mmio->write && mmio->done != MMIO_DONE_REQUESTED)
 		r->stores++;
 	return 0;
+}
+
+int record_keep(void *arg, const struct event *ev)
+{
+	struct record *r = arg;
+	const bool within = event_desc(ev->kind)->stream == STREAM_STATE ||
+			    (ev->t_ns >= r->from_ns && ev->t_ns <= r->until_ns);
+
+	if (r->log && (ev->kind == EVENT_version || ev->kind == EVENT_content))
+		return record_pages_keep(r, ev, within);
+	return within ? record_write(r, ev) : 0;
 }
 
 static void write_failed(struct record *r, int err)
@@ -104,7 +107,7 @@ static void write_failed(struct record *r, int err)
 
 static void flush(struct record *r, u64 until_ns)
 {
-	int err = merge_flush(r->merge, until_ns, keep, r);
+	int err = merge_flush(r->merge, until_ns, record_keep, r);
 
 	if (!err && record_now(r) - r->sealed_ns > SEAL_NS) {
 		err = writer_seal(r->writer);
@@ -212,7 +215,7 @@ static void finish_file(struct record *r)
 {
 	const int size_fd = fcntl(r->opts->out_fd, F_DUPFD_CLOEXEC, 0);
 	struct stat st;
-	int err = merge_flush(r->merge, UINT64_MAX, keep, r);
+	int err = merge_flush(r->merge, UINT64_MAX, record_keep, r);
 
 	if (err)
 		write_failed(r, err);

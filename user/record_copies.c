@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Pages mode: copies of pages by guest-physical address, as a reader of the trace makes them of it;
- * and what differs from them now.
+ * and what differs from them.
+ *
+ * What devices left may become known only after pages were copied that were written later. So a
+ * page that was copied waits, whole, for its place in the order of time (merge.h), as what devices
+ * left does. Only there it is compared with the copy, which is by then all that comes before it in
+ * the trace, and becomes a `version`: its delta and its sum hold for whoever reads the trace.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,7 +22,40 @@
 
 static const u8 zeroes[PAGE];
 
-static void content_put(struct record *r, u64 t_ns, u64 gpa, const u8 *bytes, enum content_why why)
+static u64 page_of(u64 gpa)
+{
+	return gpa & ~(u64)(PAGE - 1);
+}
+
+/* The copy of the page that holds gpa, and what is known of it. NULL: there is none. */
+static u8 *copy_of(struct record_pages *p, u64 gpa, bool make, struct page_state **state)
+{
+	struct region *region = regions_find(&p->copies, gpa, make);
+
+	if (!region)
+		return NULL;
+	*state = (struct page_state *)region->more + (gpa - region->start) / PAGE;
+	return region->bytes + (page_of(gpa) - region->start);
+}
+
+/* To the order of time. Until then `data` is the page. */
+static void page_put(struct record *r, const struct copy *copy, u64 since_ns, const u8 *page)
+{
+	struct event_version ev = {
+		.h = {.t_ns = copy->t_ns, .kind = EVENT_version, .vcpu = VCPU_NONE},
+		.gpa = copy->gpa,
+		.t0_ns = since_ns,
+		.log_ns = copy->log_ns,
+		.how = copy->how,
+		.torn = copy->torn,
+		.len = PAGE,
+	};
+
+	memcpy(ev.data, page, PAGE);
+	record_take(r, &ev.h);
+}
+
+static struct event_content content_of(u64 t_ns, u64 gpa, const u8 *page, enum content_why why)
 {
 	struct event_content ev = {
 		.h = {.t_ns = t_ns, .kind = EVENT_content, .vcpu = VCPU_NONE},
@@ -26,78 +64,187 @@ static void content_put(struct record *r, u64 t_ns, u64 gpa, const u8 *bytes, en
 		.len = PAGE,
 	};
 
-	memcpy(ev.data, bytes, PAGE);
-	record_take(r, &ev.h);
+	memcpy(ev.data, page, PAGE);
+	return ev;
 }
 
 const struct page_state *copies_state(struct record *r, u64 gpa)
 {
-	struct region *region = regions_find(&r->log->copies, gpa, false);
+	struct page_state *state;
 
-	return region ? (struct page_state *)region->more + (gpa - region->start) / PAGE : NULL;
+	return copy_of(r->log, gpa, false, &state) ? state : NULL;
 }
 
-int copies_put(struct record *r, const struct copy *copy, const u8 *now)
+int copies_put(struct record *r, struct copy *copy, const u8 *now)
 {
 	struct record_pages *p = r->log;
-	const u64 gpa = copy->gpa;
-	struct region *region = regions_find(&p->copies, gpa, now != NULL);
-	u8 how = copy->how;
+	struct page_state *state;
+	const u8 *was = copy_of(p, copy->gpa, now != NULL, &state);
 
-	if (!region)
+	if (!was)
 		return now ? -ENOMEM : 0; /* never written: zeroes */
-	u8 *was = region->bytes + (gpa - region->start);
-	struct page_state *state = (struct page_state *)region->more + (gpa - region->start) / PAGE;
 	u64 since_ns = state->since_ns > p->exact_ns ? state->since_ns : p->exact_ns;
 
 	if (state->hva && state->hva != copy->hva)
-		how = VERSION_HOW_MAP;
-	if (how == VERSION_HOW_SCRUB && p->scrub.whole_ns > since_ns)
+		copy->how = VERSION_HOW_MAP;
+	if (copy->how == VERSION_HOW_SCRUB && p->scrub.whole_ns > since_ns)
 		since_ns = p->scrub.whole_ns;
 	now = now ? now : zeroes;
 	state->hva = copy->hva;
 	state->since_ns = copy->t0_ns;
 	state->until_ns = copy->t_ns;
-	if (!memcmp(was, now, PAGE))
+	state->log_ns = copy->log_ns = p->log_ns;
+	/* While something waits, that is not yet what this will be compared with. */
+	state->same = !state->waiting && !memcmp(was, now, PAGE);
+	if (state->same)
 		return 0;
-	if (!p->begun) {
-		content_put(r, copy->t_ns, gpa, now, CONTENT_WHY_START);
+	if (p->begun) {
+		page_put(r, copy, since_ns, now);
 	} else {
-		struct event_version ev = {
-			.h = {.t_ns = copy->t_ns, .kind = EVENT_version, .vcpu = VCPU_NONE},
-			.gpa = gpa,
-			.t0_ns = since_ns,
-			.log_ns = p->log_ns,
-			.how = how,
-			.torn = copy->torn,
-			.sum = delta_sum(now),
-		};
-		_Static_assert(sizeof(ev.data) == DELTA_MAX, "any delta fits");
-		ev.len = (u16)delta_make(was, now, ev.data);
+		const struct event_content ev =
+			content_of(copy->t_ns, copy->gpa, now, CONTENT_WHY_START);
+
 		record_take(r, &ev.h);
-		p->versions++;
-		state->bytes += ev.len;
-		if (++state->deltas >= KEYFRAME_DELTAS || state->bytes >= KEYFRAME_BYTES) {
-			content_put(r, copy->t_ns, gpa, now, CONTENT_WHY_KEYFRAME);
-			state->deltas = state->bytes = 0;
-		}
 	}
-	memcpy(was, now, PAGE);
 	return 0;
 }
 
-/* The same of one that may differ though nobody is known to have written. */
-static int page_take(struct record *r, const struct copy *copy, const u8 *now)
+/* The same of a page that may differ though nobody is known to have written to it. What waits to be
+ * told of the page is not in its copy yet. */
+static int page_take(struct record *r, struct copy *copy, const u8 *now)
 {
-	const struct region *region = regions_find(&r->log->copies, copy->gpa, false);
-	const struct page_state *state = copies_state(r, copy->gpa);
+	struct page_state *state = NULL;
+	const u8 *was = copy_of(r->log, copy->gpa, false, &state);
 
 	if (copy->how != VERSION_HOW_SCRUB || (state && state->hva && state->hva != copy->hva))
 		return copies_put(r, copy, now);
-	if (memcmp(region ? region->bytes + (copy->gpa - region->start) : zeroes,
-		   now ? now : zeroes, PAGE))
+	if (state && state->waiting)
+		return 0;
+	if (memcmp(was ? was : zeroes, now ? now : zeroes, PAGE))
 		return scrub_doubt(r, copy, now ? now : zeroes);
-	return region ? copies_put(r, copy, now) : 0;
+	return was ? copies_put(r, copy, now) : 0;
+}
+
+/* What a device left, earlier than a copy of the page that found nothing new, and said nothing: it
+ * is to be told after all what the page was then. */
+static void page_again(struct record *r, const struct event_content *ev)
+{
+	struct page_state *state;
+	const u8 *page = copy_of(r->log, ev->gpa, false, &state);
+	const u64 off = ev->gpa & (PAGE - 1);
+
+	if (!page || !state->same || ev->h.t_ns >= state->until_ns || ev->len > PAGE - off ||
+	    !memcmp(page + off, ev->data, ev->len))
+		return;
+	state->same = false;
+	const struct copy copy = {
+		.gpa = page_of(ev->gpa),
+		.t_ns = state->until_ns,
+		.log_ns = state->log_ns,
+		.how = VERSION_HOW_DEVICE,
+	};
+	page_put(r, &copy, ev->h.t_ns, page);
+}
+
+/* Whether the page's content is to be recorded. */
+static bool wanted(const struct record *r, u64 gpa)
+{
+	for (size_t i = 0; i < r->opts->nram; i++)
+		if (gpa >= r->opts->ram[i].gpa && gpa < r->opts->ram[i].end)
+			return true;
+	return !r->opts->nram;
+}
+
+/* Of the pages of [gpa, gpa + len), so many more things wait, or fewer. */
+static void waiting(struct record *r, u64 gpa, u64 len, int more)
+{
+	struct page_state *state;
+
+	for (u64 at = page_of(gpa); len && at < gpa + len; at += PAGE)
+		if (wanted(r, at) && copy_of(r->log, at, true, &state) &&
+		    (more > 0 || state->waiting))
+			state->waiting += (u32)more;
+}
+
+void copies_content(struct record *r, const struct event_content *ev)
+{
+	if (ev->len > sizeof(ev->data) || ev->gpa > UINT64_MAX - PAGE - ev->len)
+		return;
+	if (ev->why == CONTENT_WHY_DEVICE)
+		page_again(r, ev);
+	waiting(r, ev->gpa, ev->len, 1);
+}
+
+void copies_version(struct record *r, const struct event_version *ev)
+{
+	waiting(r, ev->gpa, PAGE, 1);
+}
+
+/* Its place in the order of time has come. */
+static int version_keep(struct record *r, const struct event_version *waited, bool within)
+{
+	struct record_pages *p = r->log;
+	const u64 gpa = waited->gpa;
+	struct page_state *state;
+	const u8 *now = waited->data;
+	u8 *was = copy_of(p, gpa, true, &state);
+
+	if (!was)
+		return -ENOMEM;
+	waiting(r, gpa, PAGE, -1);
+	if (!within || !memcmp(was, now, PAGE))
+		return 0;
+	struct event_version ev = {
+		.h = waited->h,
+		.gpa = gpa,
+		.t0_ns = waited->t0_ns,
+		.log_ns = waited->log_ns,
+		.how = waited->how,
+		.torn = waited->torn,
+		.sum = delta_sum(now),
+	};
+	_Static_assert(sizeof(ev.data) == DELTA_MAX, "any delta fits");
+	ev.len = (u16)delta_make(was, now, ev.data);
+	memcpy(was, now, PAGE);
+	p->versions++;
+	state->bytes += ev.len;
+	int err = record_write(r, &ev.h);
+	if (!err && (++state->deltas >= KEYFRAME_DELTAS || state->bytes >= KEYFRAME_BYTES)) {
+		const struct event_content keyframe =
+			content_of(ev.h.t_ns, gpa, now, CONTENT_WHY_KEYFRAME);
+
+		err = record_write(r, &keyframe.h);
+		state->deltas = state->bytes = 0;
+	}
+	return err;
+}
+
+static int content_keep(struct record *r, const struct event_content *ev, bool within)
+{
+	const u64 end = ev->gpa + ev->len;
+
+	if (ev->len <= sizeof(ev->data) && ev->gpa <= UINT64_MAX - PAGE - ev->len) {
+		waiting(r, ev->gpa, ev->len, -1);
+		for (u64 at = ev->gpa, stop; within && at < end; at = stop) {
+			struct page_state *state;
+			u8 *page = copy_of(r->log, at, wanted(r, at), &state);
+
+			stop = page_of(at) + PAGE < end ? page_of(at) + PAGE : end;
+			if (!page && wanted(r, at))
+				return -ENOMEM;
+			if (page)
+				memcpy(page + (at - page_of(at)), ev->data + (at - ev->gpa),
+				       stop - at);
+		}
+	}
+	return within ? record_write(r, &ev->h) : 0;
+}
+
+int record_pages_keep(struct record *r, const struct event *ev, bool within)
+{
+	if (ev->kind == EVENT_version)
+		return version_keep(r, (const struct event_version *)ev, within);
+	return content_keep(r, (const struct event_content *)ev, within);
 }
 
 /*
@@ -198,34 +345,6 @@ int copies_add_run(struct record *r, u64 hva, u64 n, u8 how)
 			err = copies_range(r, ram, from - ram->hva, to - ram->hva, how);
 	}
 	return err;
-}
-
-static bool in_ram(const struct record_pages *p, u64 gpa)
-{
-	for (size_t i = 0; i < p->nram; i++)
-		if (gpa - p->ram[i].gpa < p->ram[i].size)
-			return true;
-	return false;
-}
-
-/* What a device left is in the trace: the copy is to be as a reader has it. A page that was copied
- * later than that, but before it was known, is told once more. */
-void copies_device_bytes(struct record *r, const struct event_content *ev)
-{
-	struct record_pages *p = r->log;
-	const u64 gpa = ev->gpa, off = gpa & (PAGE - 1);
-	struct region *region = in_ram(p, gpa) ? regions_find(&p->copies, gpa, true) : NULL;
-
-	if (!region || !p->begun || ev->len > PAGE - off)
-		return;
-	u8 *page = region->bytes + (gpa - off - region->start);
-	const struct page_state *state =
-		(struct page_state *)region->more + (gpa - region->start) / PAGE;
-
-	if (ev->h.t_ns >= state->until_ns)
-		memcpy(page + off, ev->data, ev->len);
-	else if (memcmp(page + off, ev->data, ev->len))
-		content_put(r, state->until_ns, gpa - off, page, CONTENT_WHY_KEYFRAME);
 }
 
 int copies_pass(struct record *r, u8 how)

@@ -39,15 +39,16 @@ static void ring_set(struct record *r, const struct event_vq_rings *ev)
 
 void record_pages_device(struct record *r, const struct event *ev)
 {
-	const struct event_content *content = (const struct event_content *)ev;
 	const struct event_vq_sg *sg = (const struct event_vq_sg *)ev;
 	const struct event_vq_push *push = (const struct event_vq_push *)ev;
 	const struct record_pages *p = r->log;
 
 	switch (ev->kind) {
 	case EVENT_content:
-		if (content->why == CONTENT_WHY_DEVICE && content->len)
-			copies_device_bytes(r, content);
+		copies_content(r, (const struct event_content *)ev);
+		break;
+	case EVENT_version:
+		copies_version(r, (const struct event_version *)ev);
 		break;
 	case EVENT_vq_sg:
 		if (sg->write)

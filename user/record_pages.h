@@ -20,8 +20,11 @@
 struct page_state {
 	u64 since_ns; /* when its last copy was begun, and when it was done */
 	u64 until_ns;
-	u64 hva; /* where it was then */
+	u64 hva;    /* where it was then */
+	u64 log_ns; /* record_pages.log_ns then */
 	u32 deltas, bytes;
+	u32 waiting; /* what is still to be told of it, in the order of time */
+	bool same;   /* that copy found nothing new */
 };
 
 /* A slot of the main address space, or what --ram leaves of it. */
@@ -34,7 +37,7 @@ struct ram {
 
 /* How a page was copied. */
 struct copy {
-	u64 gpa, hva, t0_ns, t_ns;
+	u64 gpa, hva, t0_ns, t_ns, log_ns;
 	u8 how; /* enum version_how */
 	bool torn;
 };
@@ -105,11 +108,12 @@ int copies_pass(struct record *r, u8 how);
 /* Bytes [from, to) of a slot, soon. */
 int copies_range(struct record *r, const struct ram *ram, u64 from, u64 to, u8 how);
 /* A copy that was made. now NULL: zeroes. */
-int copies_put(struct record *r, const struct copy *copy, const u8 *now);
+int copies_put(struct record *r, struct copy *copy, const u8 *now);
 /* NULL when it was never copied. */
 const struct page_state *copies_state(struct record *r, u64 gpa);
-/* What a device left, which is in the trace. */
-void copies_device_bytes(struct record *r, const struct event_content *ev);
+/* They are on their way into the trace. */
+void copies_content(struct record *r, const struct event_content *ev);
+void copies_version(struct record *r, const struct event_version *ev);
 
 /* After each harvest: what was in doubt, and the next slice. */
 int scrub_step(struct record *r);

@@ -73,6 +73,9 @@ int record_wait_status(int status);
 u64 record_now(const struct record *r);
 /* Hands an event to the order of time; its t_ns counts from the start. Negative on error. */
 int record_take(void *arg, const struct event *ev);
+/* In the order of time: to the file, if it belongs there. 0 or -errno. */
+int record_keep(void *arg, const struct event *ev);
+int record_write(struct record *r, const struct event *ev);
 /* Takes everything the rings hold. */
 void record_drain(struct record *r);
 
@@ -120,6 +123,9 @@ void record_pages_armed(struct record *r);
 bool record_pages_stop(struct record *r);
 void record_pages_go_on(struct record *r);
 void record_pages_summary(const struct record *r);
+/* A version or a content has its place in the order of time; within: it belongs to the recording.
+ * 0 or -errno. */
+int record_pages_keep(struct record *r, const struct event *ev, bool within);
 /* Any event: what devices write, and left. */
 void record_pages_device(struct record *r, const struct event *ev);
 void record_pages_harvested(struct record *r, const struct agent_msg *msg);

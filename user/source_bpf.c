@@ -542,7 +542,7 @@ int source_bpf_drain(struct source_bpf *s, int (*fn)(void *arg, const struct eve
 int source_bpf_losses(struct source_bpf *s, int (*fn)(void *arg, const struct event *ev), void *arg)
 {
 	for (size_t i = 0; i < MAX_LOSSES; i++) {
-		struct loss *loss = &s->skel->bss->losses[i];
+		struct ring_loss *loss = &s->skel->bss->losses[i];
 		struct event_lost ev = {
 			.h = {.t_ns = loss->t1_ns,
 			      .kind = EVENT_lost,
