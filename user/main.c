@@ -78,6 +78,17 @@ const struct command commands[] = {
 	 "were observed where, what recording changed in the guest, and the versions of\n"
 	 "everything that took part. FILE is ./vmblame.vmb when left out.",
 	 NULL},
+	{"verify", cmd_verify, cmd_verify_options, "[FILE]",
+	 "check that a trace agrees with itself, or with a dump of memory",
+	 "Reads and plays all of a trace, and says where it disagrees with itself: each\n"
+	 "version of a page must have the sum that was recorded with it, each keyframe be\n"
+	 "what the versions before it make, each chunk and the index be as they say of one\n"
+	 "another. With --ram, memory at the end (or at T) is compared with a dump, and\n"
+	 "the bytes that differ are listed. FILE is ./vmblame.vmb when left out.\n\n"
+	 "JSON: one object for each disagreement (\"what\": sum, delta, keyframe, compared,\n"
+	 "chunk; with --ram, differs), and at last one with the counts (all; ram).",
+	 "1 when something disagrees; with --ram, 3 when nothing does, but some bytes are\n"
+	 "not known"},
 	{"index", cmd_index, cmd_index_options, "[FILE]",
 	 "sort the stores of a trace by pages, to answer faster",
 	 "Writes the stores of a trace of full mode once more, by pages, to FILE.pages:\n"

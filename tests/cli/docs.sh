@@ -21,7 +21,7 @@ else
 	cp "$tmp/vmblame.1" "$tmp/page"
 fi
 every_option() {
-	for command in record check who history show info export completion manual; do
+	for command in record check who history show info verify export completion manual; do
 		grep -q "vmblame.*$command" "$tmp/vmblame.1" || { echo "no $command"; return 1; }
 		for option in $("$VMBLAME" $command -h | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE -e '--[a-z-]+'); do
 			[ "$option" = --help ] && continue
@@ -66,7 +66,7 @@ registered() { bash -c '. "$1"; complete -p vmblame' bash "$tmp/completion" | gr
 check "it is registered" registered
 all_commands() {
 	got=" $(completes vmblame "") "
-	for command in record check who history show info export completion manual help; do
+	for command in record check who history show info verify export completion manual help; do
 		case $got in *" $command "*) ;; *) echo "no $command in $got"; return 1 ;; esac
 	done
 }

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 . tests/cli/cli.inc
 
-COMMANDS="record check who history show info export completion manual"
+COMMANDS="record check who history show info verify export completion manual"
 
 no_arguments() {
 	run 2 "$VMBLAME" && [ ! -s "$tmp/out" ] && grep -q '^usage: vmblame COMMAND' "$tmp/err"

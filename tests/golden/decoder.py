@@ -6,18 +6,24 @@ second reader, which keeps the first one and the document honest. It is slow and
     decoder.py FILE             the events in order, as `vmblame export --format json` writes them
     decoder.py --recover FILE   goes on past damage
     decoder.py --chunks FILE    one line a chunk, then the facts
+    decoder.py --sums FILE      plays the versions of pages, one line for each whose sum is wrong
 
-Exit status 0, also for a file that is cut; 1 when something is damaged or the file is refused.
+Exit status 0, also for a file that is cut; 1 when something is damaged, a sum is
+wrong or the file is refused.
 """
 import argparse
 import heapq
 import os
 import sys
+from collections import defaultdict
+import xxhash
 sys.dont_write_bytecode = True
 from decoder_chunks import (CHUNK, EVENTS, INDEX, META, STORES, STREAMS, Damage, need, page_runs,
                             read_facts, read_header, read_index, scan)
 from decoder_events import chunk_events, read_tables
 from decoder_stores import chunk_stores
+
+PAGE = 4096
 
 
 def stream_events(data, chunks, kinds):
@@ -81,10 +87,57 @@ def print_chunks(data, chunks):
         print(line)
 
 
+def varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7f) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 0x80:
+            return value, at
+
+
+def delta_apply(page, data):
+    """Section 7."""
+    at = end = 0
+    while at < len(data):
+        gap, at = varint(data, at)
+        more, at = varint(data, at)
+        run = data[at:at + more + 1]
+        start = end + gap
+        end, at = start + len(run), at + len(run)
+        need(len(run) == more + 1 and end <= PAGE, "a delta is malformed")
+        need(all(a != b for a, b in zip(page[start:end], run)), "a byte of a delta changes nothing")
+        page[start:end] = run
+
+
+def print_sums(events, kinds, damage):
+    """How many versions there are; those whose page has another sum than they say."""
+    pages, count, wrong = defaultdict(lambda: bytearray(PAGE)), 0, 0
+    for event in events:
+        if len(event) == 2:
+            damage(event[1])
+            continue
+        name, values = kinds[event.kind][0] if event.kind in kinds else None, event.values
+        if name == "content":
+            for at, byte in enumerate(values["data"], values["gpa"]):
+                pages[at // PAGE][at % PAGE] = byte
+        elif name == "version":
+            page = pages[values["gpa"] // PAGE]
+            delta_apply(page, values["data"])
+            count += 1
+            if xxhash.xxh3_64_intdigest(bytes(page)) & 0xffffffff != values["sum"]:
+                print(f"#{event.seq}")
+                wrong += 1
+    print(f"{count} versions")
+    return wrong
+
+
 def main():
     parser = argparse.ArgumentParser(description="Decodes a trace by docs/format.md.")
     parser.add_argument("--recover", action="store_true", help="go on past damage")
     parser.add_argument("--chunks", action="store_true", help="list the chunks and facts")
+    parser.add_argument("--sums", action="store_true", help="check the sums of the versions")
     parser.add_argument("file")
     args = parser.parse_args()
     here = os.path.dirname(os.path.abspath(__file__))
@@ -122,6 +175,8 @@ def main():
                     chunk.stream == stream] for stream in range(len(STREAMS))]
         events = heapq.merge(*(stream_events(data, stream, kinds) for stream in streams),
                              key=lambda event: event[0])
+        if args.sums:
+            return 1 if print_sums(events, kinds, damage) or damages else 0
         print_events(events, kinds, enums, damage)
     except Damage as error:
         say(error)

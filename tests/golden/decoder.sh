@@ -76,6 +76,21 @@ live_is_same() {
 for trace in tests/golden/*.vmb; do
 	check "two readers: $(basename "$trace")" same "$trace"
 done
+
+# sums FILE: both readers find the same versions whose pages have other sums than they say.
+sums() {
+	$decoder --sums "$1" >"$tmp/two" 2>"$tmp/two.err"
+	two=$?
+	"$VMBLAME" verify --json -n 100000 "$1" >"$tmp/one" 2>"$tmp/one.err"
+	one=$?
+	[ $one -eq $two ] || { echo "exit status $one and $two"; cat "$tmp/two.err"; return 1; }
+	sed -n 's/.*"what":"sum","seq":\([0-9]*\),.*/#\1/p; s/.*"versions":\([0-9]*\),.*/\1 versions/p' \
+		"$tmp/one" | diff - "$tmp/two"
+}
+check "two readers: the sums of versions" sums tests/golden/versions.vmb
+check "two readers: a wrong sum" sums tests/golden/wrong-sum.vmb
+one_wrong() { [ "$(grep -c '^#' "$tmp/two")" -ge 1 ]; }
+check "two readers: it is found" one_wrong
 for name in cut damaged-body damaged-index; do
 	check "recovered: $name" recovers $name
 done
