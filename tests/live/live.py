@@ -448,6 +448,15 @@ class Whole:
                                  f"{shown[at:at + 16].hex()}, not {want[at:at + 16].hex()}")
         return took
 
+    def verify(self):
+        """The trace agrees with itself, and with each dump."""
+        done = run([VMBLAME, "verify", self.trace])
+        expect(done.status == 0, done.out + done.err)
+        for name, saved in self.saved.items():
+            at = [] if name == "end" else ["--at", "mark:" + name]
+            done = run([VMBLAME, "verify", self.trace, "--ram", saved, *at])
+            expect(done.status in (0, 3), done.out + done.err)
+
     def __enter__(self):
         return self
 

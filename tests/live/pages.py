@@ -173,6 +173,7 @@ def marked():
         return
     for moment in done[0].saved:
         tap.attempt(f"stores: {moment}: all of RAM is what pmemsave says", done[0].show, moment)
+    tap.attempt("stores: verify finds all as it is recorded, and as pmemsave says", done[0].verify)
     tap.attempt("stores: each version is a state that the page had", versions_real, done[0])
     if EMULATED:
         tap.not_applicable("first_store_rip", "KVM emulates the guest: nothing faults")
@@ -204,6 +205,7 @@ def recorder_killed():
         running.console.wait(": ok", 120)
         os.kill(running.pid, signal.SIGKILL)
         running.process.wait(60 * SLOW)
+    expect(run([VMBLAME, "verify", running.trace]).status == 0, "verify")
     versions_real(running, 20, "stores-loop")
     expect(info(running.trace)["truncated"], "the trace says that it is whole")
 
@@ -212,6 +214,7 @@ def gap():
     done = []
     if tap.attempt("the recorder stands still: the guest goes on", recorder_stands_still, done):
         tap.attempt("still: the end is what pmemsave says", done[0].show, "end")
+        tap.attempt("still: verify finds all as it is recorded, and as pmemsave says", done[0].verify)
         tap.attempt("still: each version is a state that the page had", versions_real, done[0], 10)
     tap.attempt("the recorder is killed: the guest goes on, the trace is true", recorder_killed)
 
