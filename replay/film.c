@@ -35,7 +35,8 @@ struct film {
 	bool has_event, has_stores;
 	struct film_page *pages;
 	size_t npages, pages_max;
-	u32 *places; /* hash of gpa: index in pages plus 1 */
+	size_t recent; /* page that was written last: index plus 1 */
+	u32 *places;   /* hash of gpa: index in pages plus 1 */
 	size_t nplaces;
 	u64 done, all, told;
 	char *err;
@@ -121,6 +122,13 @@ static int page_make(struct film *f, u64 gpa, struct film_page **out)
 	return 0;
 }
 
+static void bytes_put(struct film_page *p, size_t at, const u8 *bytes, u32 len)
+{
+	memcpy(p->bytes + at, bytes, len);
+	for (size_t i = at; p->known && i < at + len; i++)
+		p->known[i / 8] |= (u8)(1 << i % 8);
+}
+
 /* A write to one page. */
 static int page_write(struct film *f, struct film_page *p, const struct film_write *w)
 {
@@ -129,10 +137,21 @@ static int page_write(struct film *f, struct film_page *p, const struct film_wri
 
 	if (ret)
 		return ret;
-	memcpy(p->bytes + at, w->bytes, w->len);
-	for (size_t i = at; p->known && i < at + w->len; i++)
-		p->known[i / 8] |= (u8)(1 << i % 8);
+	bytes_put(p, at, w->bytes, w->len);
 	return f->spec.after ? f->spec.after(f->spec.arg, p, w) : 0;
+}
+
+/* That, or a new one. */
+static int page_get(struct film *f, u64 gpa, struct film_page **out)
+{
+	*out = f->recent ? &f->pages[f->recent - 1] : NULL;
+	if (*out && (*out)->gpa == (gpa & ~PAGE_MASK))
+		return 0;
+	*out = film_page(f, gpa);
+	const int err = *out ? 0 : page_make(f, gpa, out);
+	if (!err)
+		f->recent = (size_t)(*out - f->pages) + 1;
+	return err;
 }
 
 static int write_take(struct film *f, struct film_write w)
@@ -143,12 +162,12 @@ static int write_take(struct film *f, struct film_write w)
 	if (w.gpa >= f->spec.end || end <= f->spec.gpa)
 		return 0;
 	for (u64 at = start, stop; at < end; at = stop) {
-		struct film_page *p = film_page(f, at);
+		struct film_page *p;
 
 		stop = end - at > PAGE_MASK - (at & PAGE_MASK) ? (at | PAGE_MASK) + 1 : end;
 		if (stop <= f->spec.gpa || at >= f->spec.end)
 			continue;
-		const int err = p ? 0 : page_make(f, at, &p);
+		const int err = page_get(f, at, &p);
 		if (err)
 			return err;
 		w.gpa = at;
@@ -161,28 +180,43 @@ static int write_take(struct film *f, struct film_write w)
 	return 0;
 }
 
+/* All of it at once. */
+static int version_put(struct film *f, const struct event_version *v, struct moment at)
+{
+	struct film_page *p;
+	int err = 0;
+
+	if (v->gpa >= f->spec.end || v->gpa < f->spec.gpa)
+		return 0;
+	err = page_get(f, v->gpa, &p);
+	if (err)
+		return err;
+	struct delta d = delta_open(v->data, v->len);
+
+	while (delta_next(&d))
+		bytes_put(p, d.off, d.bytes, d.len);
+	return f->spec.version(f->spec.arg, p, v, at, d.at == d.stop);
+}
+
 /* Each run of it as a write. */
 static int version_take(struct film *f, const struct event_version *v, struct film_write w)
 {
-	struct delta d;
 	int err = 0;
 
 	if (v->len > sizeof(v->data) || v->gpa & PAGE_MASK || v->gpa > UINT64_MAX - FILM_PAGE)
 		return 0;
 	f->done++;
+	if (f->spec.version)
+		return version_put(f, v, w.at);
 	w.since_ns = v->t0_ns;
 	w.version = true;
-	for (d = delta_open(v->data, v->len); !err && delta_next(&d);) {
+	for (struct delta d = delta_open(v->data, v->len); !err && delta_next(&d);) {
 		w.gpa = v->gpa + d.off;
 		w.len = d.len;
 		w.bytes = d.bytes;
 		err = write_take(f, w);
 	}
-	if (err || !f->spec.version || v->gpa >= f->spec.end || v->gpa < f->spec.gpa)
-		return err;
-	struct film_page *p = film_page(f, v->gpa);
-	err = p ? 0 : page_make(f, v->gpa, &p);
-	return err ? err : f->spec.version(f->spec.arg, p, v, w.at);
+	return err;
 }
 
 static int event_take(struct film *f, const struct event *ev, u64 seq)
@@ -257,8 +291,7 @@ static int stores_take(struct film *f)
 		if (v->smm || v->gpa >= f->spec.end || v->gpa + v->size <= f->spec.gpa)
 			continue;
 		if (!page || page->gpa != (v->gpa & ~PAGE_MASK)) {
-			page = film_page(f, v->gpa);
-			const int err = page ? 0 : page_make(f, v->gpa, &page);
+			const int err = page_get(f, v->gpa, &page);
 			if (err)
 				return err;
 		}

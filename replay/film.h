@@ -45,9 +45,11 @@ struct film_spec {
 	/* All that is read: each event, or stores, before it is played. Where it is set, that is
 	 * all of the trace, whatever is played of it; NULL: not called. Returns as above. */
 	each_fn *every;
-	/* After a version was played as a whole. As above. */
+	/* After a version was done as a whole, in place of before() and after() for each of its
+	 * runs; whole: its delta is well-formed up to its end. NULL: these are called. As above.
+	 */
 	int (*version)(void *arg, const struct film_page *p, const struct event_version *v,
-		       struct moment at);
+		       struct moment at, bool whole);
 	/* Now and then: how far it is, in writes. May be NULL. */
 	void (*progress)(u64 done, u64 all);
 	void *arg;

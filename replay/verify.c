@@ -17,7 +17,7 @@ struct verify {
 	const struct verify_spec *spec;
 	struct verify_counts *counts;
 	struct check *check;
-	bool cut, by_page;
+	bool cut, by_page, has_versions;
 	u64 unseen; /* bytes, since memory was compared last */
 };
 
@@ -33,31 +33,31 @@ static int chunk_problem(void *arg, u64 off, const char *what)
 	return problem(arg, (struct verify_problem){VERIFY_CHUNK, .off = off, .text = what});
 }
 
-static bool delta_whole(const struct event_version *ev)
+static struct verify_problem malformed(const struct event_version *ev, struct moment at)
 {
-	struct delta d = delta_open(ev->data, ev->len);
+	return (struct verify_problem){VERIFY_DELTA, .at = at, .gpa = ev->gpa};
+}
 
-	while (delta_next(&d))
-		;
-	return d.at == d.stop;
+/* A film leaves it out. */
+static bool no_page(const struct event_version *ev)
+{
+	return ev->gpa % FILM_PAGE || ev->gpa > UINT64_MAX - FILM_PAGE;
 }
 
 static int version(void *arg, const struct film_page *p, const struct event_version *ev,
-		   struct moment at)
+		   struct moment at, bool whole)
 {
 	struct verify *v = arg;
 	const struct verify_problem found = {
 		.at = at, .gpa = ev->gpa, .want = ev->sum, .got = delta_sum(p->bytes)};
-	struct verify_problem malformed = found;
 
-	malformed.what = VERIFY_DELTA;
 	if (ev->sum)
 		v->counts->versions++;
 	else
 		v->counts->unsummed++; /* the field is younger than the kind */
 	if (ev->sum && found.got != found.want)
 		return problem(v, found);
-	return delta_whole(ev) ? 0 : problem(v, malformed);
+	return whole ? 0 : problem(v, malformed(ev, at));
 }
 
 /* A keyframe repeats what the versions say. */
@@ -101,10 +101,14 @@ static int every(void *arg, const struct event *ev, u64 seq, const struct stores
 
 	if (ret || s)
 		return ret;
+	v->has_versions |= ev->kind == EVENT_version;
 	if (ev->kind == EVENT_unseen)
 		v->unseen += ((const struct event_unseen *)ev)->len;
 	else if (ev->kind == EVENT_compared)
 		return compared(v, (const struct event_compared *)ev, seq);
+	else if (ev->kind == EVENT_version && no_page((const struct event_version *)ev))
+		return problem(v, malformed((const struct event_version *)ev,
+					    (struct moment){ev->t_ns, seq}));
 	return 0;
 }
 
@@ -128,21 +132,41 @@ static int chunks_end(struct verify *v)
 	return ret;
 }
 
+/* Of a trace with stores there is no need to play them, and to hold what memory they make, unless
+ * there is something to compare it with. */
+static int play(struct verify *v, struct reader *r, const struct state *s, char *err,
+		size_t err_size)
+{
+	struct film_spec spec = {
+		.end = UINT64_MAX,
+		.limit = MOMENT_END,
+		.pages_max = v->spec->pages_max,
+		.before = before,
+		.every = every,
+		.version = version,
+		.progress = v->spec->progress,
+		.arg = v,
+	};
+	struct film *film = NULL;
+	int ret = 0;
+
+	if (reader_chunks(r, STREAM_STORES)) {
+		ret = reader_each(r, &(struct cursor_spec){.bulk = true}, every, v,
+				  v->spec->progress, err, err_size);
+		if (ret || !v->has_versions)
+			return ret;
+		spec.every = NULL;
+	}
+	ret = film_play(&film, r, s, &spec, err, err_size);
+	v->counts->pages = film ? film_pages(film) : 0;
+	film_close(film);
+	return ret;
+}
+
 int verify_run(struct reader *r, const struct state *s, const struct verify_spec *spec,
 	       struct verify_counts *counts, char *err, size_t err_size)
 {
 	struct verify v = {.spec = spec, .counts = counts, .cut = reader_info(r)->truncated};
-	const struct film_spec film_spec = {
-		.end = UINT64_MAX,
-		.limit = MOMENT_END,
-		.pages_max = spec->pages_max,
-		.before = before,
-		.every = every,
-		.version = version,
-		.progress = spec->progress,
-		.arg = &v,
-	};
-	struct film *film = NULL;
 	u64 bytes = 0; /* those of the index are part of the file */
 
 	*counts = (struct verify_counts){.bytes = reader_info(r)->whole_bytes};
@@ -151,13 +175,11 @@ int verify_run(struct reader *r, const struct state *s, const struct verify_spec
 	if (!ret)
 		ret = check_index(r, false, chunk_problem, &v, &bytes);
 	if (!ret)
-		ret = film_play(&film, r, s, &film_spec, err, err_size);
+		ret = play(&v, r, s, err, err_size);
 	if (!ret)
 		ret = chunks_end(&v);
 	if (!ret)
 		ret = by_page_check(&v, r);
-	counts->pages = film ? film_pages(film) : 0;
-	film_close(film);
 	check_close(v.check);
 	if (ret < 0 && !err[0])
 		snprintf(err, err_size, "cannot read the trace: %s", strerror(-ret));

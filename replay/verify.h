@@ -31,7 +31,7 @@ struct verify_problem {
 struct verify_counts {
 	u64 bytes, chunks, events;
 	u64 unknown;			   /* events of kinds that this version does not know */
-	u64 pages;			   /* that anything was ever told of */
+	u64 pages;			   /* that were played; in full mode none need be */
 	u64 versions, unsummed, keyframes; /* compared; versions without a sum, which were not */
 	u64 comparisons;		   /* of full mode */
 	u64 problems[VERIFY_WHATS];

@@ -122,7 +122,8 @@ static void counts_text(const struct printer *p, const struct verify_counts *c)
 	       c->events);
 	if (c->unknown)
 		printf(" and %" PRIu64 " of kinds that this version does not know", c->unknown);
-	printf("; %" PRIu64 " pages", c->pages);
+	if (c->pages)
+		printf(", %" PRIu64 " pages", c->pages);
 	if (c->versions + c->unsummed + c->keyframes)
 		printf(", %" PRIu64 " versions, %" PRIu64 " keyframes", c->versions + c->unsummed,
 		       c->keyframes);

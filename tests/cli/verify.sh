@@ -20,12 +20,12 @@ says() {
 
 # --- a trace and itself ---
 check "a good trace" says 0 \
-	"3149 bytes, 4 chunks, 76 events; 3 pages, 60 versions, 3 keyframes, 2 comparisons: all agree" \
+	"3149 bytes, 4 chunks, 76 events, 3 pages, 60 versions, 3 keyframes, 2 comparisons: all agree" \
 	verify "$T"
 for name in tiny stos kinds mmu stores; do
 	check "golden: $name" says 0 ": all agree" verify "$GOLDEN/$name.vmb"
 done
-check "stores: comparisons are counted" says 0 "62 pages, 6 comparisons: all agree" \
+check "stores: comparisons are counted" says 0 "332 events, 6 comparisons: all agree" \
 	verify "$GOLDEN/stores.vmb"
 
 wrong_sum() {

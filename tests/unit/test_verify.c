@@ -146,6 +146,27 @@ static void a_delta_that_is_malformed(void **state)
 	one_wrong(0, 1, VERIFY_DELTA); /* the run is longer than the data */
 }
 
+static void a_version_of_no_page(void **state)
+{
+	static const u64 places[] = {0x3008, UINT64_MAX & ~0xfffull};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct verify_counts c;
+		struct found f = {0};
+		struct scribe s;
+
+		begin(&s);
+		put_version(&s, places[i], delta_sum(page), -1);
+		scribe_read(&s);
+		assert_int_equal(verify(&s, &f, &c), 0);
+		assert_int_equal(f.n, 1);
+		assert_int_equal(f.first.what, VERIFY_DELTA);
+		assert_int_equal(f.first.gpa, places[i]);
+		scribe_end(&s);
+	}
+}
+
 static void a_keyframe_that_says_otherwise(void **state)
 {
 	struct verify_counts c;
@@ -193,6 +214,34 @@ static void more_unseen_than_compared(void **state)
 		assert_int_equal(f.n, differed < 3);
 		assert_int_equal(c.problems[VERIFY_COMPARED], f.n);
 		assert_int_equal(c.comparisons, 2);
+		scribe_end(&s);
+	}
+}
+
+/* Stores are a part of what a page holds, for whoever tells of both. */
+static void stores_between_versions(void **state)
+{
+	(void)state;
+	for (int wrong = 0; wrong < 2; wrong++) {
+		struct verify_counts c;
+		struct found f = {0};
+		struct scribe s;
+
+		memset(was, 0, sizeof(was));
+		memset(page, 0, sizeof(page));
+		scribe_begin_full(&s);
+		scribe_watch(&s, 0, 0);
+		scribe_compared(&s, 0, 0x100000, 0, 0);
+		scribe_put_store(&s, 0x3010, 1, 'b', 0x40, false);
+		scribe_tick(&s);
+		was[0x10] = page[0x10] = 'b';
+		page[5] = 1;
+		put_version(&s, 0x3000, delta_sum(page) ^ (u32)wrong, -1);
+		scribe_read(&s);
+		assert_int_equal(verify(&s, &f, &c), 0);
+		assert_int_equal(f.n, wrong);
+		assert_int_equal(c.versions, 1);
+		assert_int_equal(c.pages, 1);
 		scribe_end(&s);
 	}
 }
@@ -384,8 +433,10 @@ int main(void)
 		cmocka_unit_test(what_is_right),
 		cmocka_unit_test(a_sum_that_is_wrong),
 		cmocka_unit_test(a_delta_that_is_malformed),
+		cmocka_unit_test(a_version_of_no_page),
 		cmocka_unit_test(a_keyframe_that_says_otherwise),
 		cmocka_unit_test(more_unseen_than_compared),
+		cmocka_unit_test(stores_between_versions),
 		cmocka_unit_test(problem_ends_it),
 		cmocka_unit_test(a_header_that_says_otherwise),
 		cmocka_unit_test(a_header_that_its_events_do_not_bear_out),
