@@ -22,7 +22,7 @@ struct args {
 
 const struct option cmd_verify_options[] = {
 	OPTION_TEXT(0, "ram", "DUMP", struct args, ram,
-		    "compare memory with this dump instead: pmemsave 0 SIZE DUMP, or an ELF core"),
+		    "compare memory with this dump: of pmemsave 0 SIZE DUMP, or ELF"),
 	OPTION_TEXT(0, "at", "T", struct args, at,
 		    "with --ram, as it was at T: 12.5s, 300ms, #EVENT or a mark (the end)"),
 	OPTION_TEXT('n', "max", "N", struct args, max, "list so many disagreements (20)"),
