@@ -118,8 +118,12 @@ static int page_take(struct record *r, struct copy *copy, const u8 *now)
 
 	if (copy->how != VERSION_HOW_SCRUB || (state && state->hva && state->hva != copy->hva))
 		return copies_put(r, copy, now);
-	if (state && state->waiting)
-		return 0;
+	if (state && state->waiting) {
+		if (!r->log->held && !r->log->ending)
+			return 0;
+		copy->how = VERSION_HOW_PASS;
+		return copies_put(r, copy, now);
+	}
 	if (memcmp(was ? was : zeroes, now ? now : zeroes, PAGE))
 		return scrub_doubt(r, copy, now ? now : zeroes);
 	return was ? copies_put(r, copy, now) : 0;
