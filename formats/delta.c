@@ -1,38 +1,64 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Deltas of pages: found by words of 8 bytes, told by bytes. */
+/* Deltas of pages: found as a bit for each byte, told by runs of them. */
 #include "delta.h"
 
 #include <string.h>
 #include <xxhash.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
-static u64 word_at(const u8 *page, u32 at)
+#define LINE  64u
+#define LINES (DELTA_PAGE / LINE)
+
+#ifdef __SSE2__
+/* Of 16 bytes: 0xff where they are the same. */
+static __m128i same_16(const u8 *was, const u8 *now)
 {
-	u64 word;
-
-	memcpy(&word, page + at, sizeof(word));
-	return word;
+	return _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)was),
+			      _mm_loadu_si128((const __m128i *)now));
 }
 
-/* The first byte from `at` on that differs (or, with `same`, does not); DELTA_PAGE: none. */
-static u32 seek(const u8 *was, const u8 *now, u32 at, bool same)
+static u64 bits_16(__m128i bytes)
 {
-	while (at < DELTA_PAGE) {
-		if (!(at & 7)) {
-			u64 x = word_at(was, at) ^ word_at(now, at);
+	return (u64)_mm_movemask_epi8(bytes);
+}
+#endif
 
-			/* The lowest byte of x that is zero, by its top bit. */
-			if (same)
-				x = (x - 0x0101010101010101ull) & ~x & 0x8080808080808080ull;
-			if (x)
-				return at + (u32)__builtin_ctzll(x) / 8;
-			at += 8;
-		} else if ((was[at] == now[at]) == same) {
-			return at;
-		} else {
-			at++;
-		}
+/* Of 64 bytes: bit i is 1 where byte i differs. */
+static u64 line_differs(const u8 *was, const u8 *now)
+{
+#ifdef __SSE2__
+	const __m128i a = same_16(was, now), b = same_16(was + 16, now + 16),
+		      c = same_16(was + 32, now + 32), d = same_16(was + 48, now + 48);
+
+	if (bits_16(_mm_and_si128(_mm_and_si128(a, b), _mm_and_si128(c, d))) == 0xffff)
+		return 0;
+	return ~(bits_16(a) | bits_16(b) << 16 | bits_16(c) << 32 | bits_16(d) << 48);
+#else
+	u64 differs = 0;
+
+	if (!memcmp(was, now, LINE))
+		return 0;
+	for (u32 i = 0; i < LINE; i++)
+		differs |= (u64)(was[i] != now[i]) << i;
+	return differs;
+#endif
+}
+
+/* The first byte from `at` on, below DELTA_PAGE, whose bit is 1 (with flip ~0: 0); DELTA_PAGE:
+ * none. */
+static u32 seek(const u64 *differs, u32 at, u64 flip)
+{
+	u32 line = at / LINE;
+	u64 left = (differs[line] ^ flip) & ~0ull << at % LINE;
+
+	while (!left) {
+		if (++line == LINES)
+			return DELTA_PAGE;
+		left = differs[line] ^ flip;
 	}
-	return DELTA_PAGE;
+	return line * LINE + (u32)__builtin_ctzll(left);
 }
 
 static u8 *put(u8 *out, u32 value)
@@ -45,11 +71,13 @@ static u8 *put(u8 *out, u32 value)
 
 size_t delta_make(const u8 *was, const u8 *now, u8 *out)
 {
+	u64 differs[LINES];
 	u8 *to = out;
-	u32 end = 0;
 
-	for (u32 at; (at = seek(was, now, end, false)) < DELTA_PAGE;) {
-		const u32 stop = seek(was, now, at, true), len = stop - at;
+	for (u32 i = 0; i < LINES; i++)
+		differs[i] = line_differs(was + i * LINE, now + i * LINE);
+	for (u32 at, end = 0; end < DELTA_PAGE && (at = seek(differs, end, 0)) < DELTA_PAGE;) {
+		const u32 stop = seek(differs, at, ~0ull), len = stop - at;
 
 		to = put(to, at - end);
 		to = put(to, len - 1);

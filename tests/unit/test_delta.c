@@ -46,7 +46,8 @@ static void test_same(void **state)
 
 static void test_edges(void **state)
 {
-	static const u32 at[] = {0, 1, 7, 8, 9, 127, 128, 4087, 4088, 4094, 4095};
+	static const u32 at[] = {0,  1,	 7,   8,   9,	 15,   16,   44,  63,
+				 64, 65, 127, 128, 4087, 4088, 4094, 4095};
 
 	(void)state;
 	memset(was, 0, sizeof(was));
