@@ -5,6 +5,8 @@
  */
 #include "desc.h"
 
+#include <string.h>
+
 /* Names of the enumerations: NAMES_ORIGIN[] = { { 0, "none" }, ... }. */
 #define NAME_ITEM(num, name, text) {(num), (text)},
 #define NAME_TABLE(type, NAME, list) \
@@ -87,6 +89,19 @@ static const struct event_desc *(*const descs[EVENT_MAX])(void) = {EVENTS(DESC_R
 const struct event_desc *event_desc(unsigned kind)
 {
 	return kind < EVENT_MAX && descs[kind] ? descs[kind]() : NULL;
+}
+
+size_t event_used_bytes(const struct event *ev, const struct event_desc *desc)
+{
+	const struct field_desc *blob = desc->nfields ? &desc->fields[desc->nfields - 1] : NULL;
+	u64 n = 0;
+
+	if (!blob || blob->codec != CODEC_BLOB)
+		return desc->size;
+	const struct field_desc *count = &desc->fields[blob->count];
+
+	memcpy(&n, (const u8 *)ev + count->off, count->width);
+	return blob->off + (n < blob->max ? n : blob->max) * blob->width;
 }
 
 bool event_range(const struct event *ev, u64 *gpa, u64 *end)

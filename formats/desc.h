@@ -64,6 +64,9 @@ extern const unsigned event_header_nfields;
 /* NULL when the kind is not known to this version. */
 const struct event_desc *event_desc(unsigned kind);
 
+/* Bytes of the event's structure up to the end of what is in use: without a blob's unused room. */
+size_t event_used_bytes(const struct event *ev, const struct event_desc *desc);
+
 /* Range of guest-physical addresses whose content the event tells of: mmio, store, vq_sg, content,
  * unseen, version. False for the other kinds. Half-open; never wraps (clipped at 2^64-1). */
 bool event_range(const struct event *ev, u64 *gpa, u64 *end);

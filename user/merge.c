@@ -21,7 +21,9 @@ struct merge {
 	u8 *data;
 	size_t used, room;
 	struct entry *entries;
+	size_t done; /* of them that were handed over */
 	size_t n, entries_room;
+	bool unsorted;
 	u64 order;
 };
 
@@ -60,15 +62,17 @@ static int grow(void **array, size_t *room, size_t want, size_t width)
 int merge_put(struct merge *m, const struct event *ev)
 {
 	const struct event_desc *desc = event_desc(ev->kind);
-	size_t size;
 
 	if (!desc)
 		return -EINVAL;
-	size = (desc->size + 7u) & ~7u;
+	const size_t bytes = event_used_bytes(ev, desc), size = (bytes + 7) & ~(size_t)7;
+
 	if (grow((void **)&m->data, &m->room, m->used + size, 1) ||
 	    grow((void **)&m->entries, &m->entries_room, m->n + 1, sizeof(struct entry)))
 		return -ENOMEM;
-	memcpy(m->data + m->used, ev, desc->size);
+	memcpy(m->data + m->used, ev, bytes);
+	if (m->n > m->done && ev->t_ns < m->entries[m->n - 1].t_ns)
+		m->unsorted = true;
 	m->entries[m->n++] = (struct entry){ev->t_ns, m->order++, m->used};
 	m->used += size;
 	return 0;
@@ -83,20 +87,23 @@ static int compare(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* The rest moves to the front, so that the block does not grow for ever. */
-static void compact(struct merge *m, size_t done)
+/* What is left moves to the front once it is less than what is done, so that the block does not
+ * grow for ever, and each byte moves seldom. */
+static void compact(struct merge *m)
 {
-	size_t used = 0;
+	size_t used = m->used;
 
-	memmove(m->entries, m->entries + done, (m->n - done) * sizeof(*m->entries));
-	m->n -= done;
+	if (2 * m->done < m->n)
+		return;
+	memmove(m->entries, m->entries + m->done, (m->n - m->done) * sizeof(*m->entries));
+	m->n -= m->done;
+	m->done = 0;
 	if (!m->n) {
 		m->used = 0;
 		return;
 	}
 	/* Entries are in the order of time, their bytes in the order of arrival: only bytes that
 	 * all entries lie behind can go. */
-	used = m->used;
 	for (size_t i = 0; i < m->n; i++)
 		if (m->entries[i].off < used)
 			used = m->entries[i].off;
@@ -109,16 +116,18 @@ static void compact(struct merge *m, size_t done)
 int merge_flush(struct merge *m, u64 until_ns, int (*fn)(void *arg, const struct event *ev),
 		void *arg)
 {
-	size_t i;
 	int err = 0;
 
-	qsort(m->entries, m->n, sizeof(*m->entries), compare);
-	for (i = 0; i < m->n && m->entries[i].t_ns <= until_ns; i++)
+	if (m->unsorted)
+		qsort(m->entries + m->done, m->n - m->done, sizeof(*m->entries), compare);
+	m->unsorted = false;
+	for (; m->done < m->n && m->entries[m->done].t_ns <= until_ns; m->done++)
 		if (!err) {
-			int ret = fn(arg, (const struct event *)(m->data + m->entries[i].off));
+			const struct entry *next = &m->entries[m->done];
+			const int ret = fn(arg, (const struct event *)(m->data + next->off));
 
 			err = ret < 0 ? ret : 0;
 		}
-	compact(m, i);
+	compact(m);
 	return err;
 }

@@ -19,8 +19,8 @@ void merge_close(struct merge *m);
 int merge_put(struct merge *m, const struct event *ev);
 
 /* Hands every event with t_ns <= until_ns to fn, oldest first; of the same time, those of one
- * thread in their own order, otherwise as they were put. Returns 0 or fn's first negative value
- * (the rest is dropped then). */
+ * thread in their own order, otherwise as they were put. Of an event only event_used_bytes() are
+ * there. Returns 0 or fn's first negative value (the rest is dropped then). */
 int merge_flush(struct merge *m, u64 until_ns, int (*fn)(void *arg, const struct event *ev),
 		void *arg);
 

@@ -9,6 +9,7 @@
  * the trace, and becomes a `version`: its delta and its sum hold for whoever reads the trace.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "formats/delta.h"
@@ -38,21 +39,22 @@ static u8 *copy_of(struct record_pages *p, u64 gpa, bool make, struct page_state
 	return region->bytes + (page_of(gpa) - region->start);
 }
 
-/* To the order of time. Until then `data` is the page. */
+/* To the order of time. Until then `data` is the page. In p->version, since to clear all of an
+ * event takes longer than most deltas. */
 static void page_put(struct record *r, const struct copy *copy, u64 since_ns, const u8 *page)
 {
-	struct event_version ev = {
-		.h = {.t_ns = copy->t_ns, .kind = EVENT_version, .vcpu = VCPU_NONE},
-		.gpa = copy->gpa,
-		.t0_ns = since_ns,
-		.log_ns = copy->log_ns,
-		.how = copy->how,
-		.torn = copy->torn,
-		.len = PAGE,
-	};
+	struct event_version *ev = &r->log->version;
 
-	memcpy(ev.data, page, PAGE);
-	record_take(r, &ev.h);
+	ev->h = (struct event){.t_ns = copy->t_ns, .kind = EVENT_version, .vcpu = VCPU_NONE};
+	ev->gpa = copy->gpa;
+	ev->t0_ns = since_ns;
+	ev->log_ns = copy->log_ns;
+	ev->how = copy->how;
+	ev->torn = copy->torn;
+	ev->sum = 0;
+	ev->len = PAGE;
+	memcpy(ev->data, page, PAGE);
+	record_take(r, &ev->h);
 }
 
 static struct event_content content_of(u64 t_ns, u64 gpa, const u8 *page, enum content_why why)
@@ -198,24 +200,18 @@ static int version_keep(struct record *r, const struct event_version *waited, bo
 	waiting(r, gpa, PAGE, -1);
 	if (!within || !memcmp(was, now, PAGE))
 		return 0;
-	struct event_version ev = {
-		.h = waited->h,
-		.gpa = gpa,
-		.t0_ns = waited->t0_ns,
-		.log_ns = waited->log_ns,
-		.how = waited->how,
-		.torn = waited->torn,
-		.sum = delta_sum(now),
-	};
-	_Static_assert(sizeof(ev.data) == DELTA_MAX, "any delta fits");
-	ev.len = (u16)delta_make(was, now, ev.data);
+	struct event_version *ev = &p->version;
+	memcpy(ev, waited, offsetof(struct event_version, data));
+	ev->sum = delta_sum(now);
+	_Static_assert(sizeof(ev->data) == DELTA_MAX, "any delta fits");
+	ev->len = (u16)delta_make(was, now, ev->data);
 	memcpy(was, now, PAGE);
 	p->versions++;
-	state->bytes += ev.len;
-	int err = record_write(r, &ev.h);
+	state->bytes += ev->len;
+	int err = record_write(r, &ev->h);
 	if (!err && (++state->deltas >= KEYFRAME_DELTAS || state->bytes >= KEYFRAME_BYTES)) {
 		const struct event_content keyframe =
-			content_of(ev.h.t_ns, gpa, now, CONTENT_WHY_KEYFRAME);
+			content_of(ev->h.t_ns, gpa, now, CONTENT_WHY_KEYFRAME);
 
 		err = record_write(r, &keyframe.h);
 		state->deltas = state->bytes = 0;

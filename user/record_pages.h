@@ -90,7 +90,8 @@ struct record_pages {
 		u64 gpa, end;
 	} used[USED_RINGS]; /* rings that the VMM writes */
 	size_t nused;
-	bool device_more; /* there was no room for all of them */
+	bool device_more;	      /* there was no room for all of them */
+	struct event_version version; /* that is being told */
 	/* Pages that wait to be copied. */
 	size_t n;
 	u64 gpa[WAITING], hva[WAITING];

@@ -114,6 +114,21 @@ static void test_range(void **state)
 	assert_false(event_range(&mark.h, &gpa, &stop));
 }
 
+static void test_used_bytes(void **state)
+{
+	struct event_mmio mmio = {.h.kind = EVENT_mmio};
+	struct event_version version = {.h.kind = EVENT_version, .len = 5};
+	struct event_mark mark = {.h.kind = EVENT_mark, .name_len = 255};
+
+	(void)state;
+	assert_int_equal(event_used_bytes(&mmio.h, event_desc(EVENT_mmio)), sizeof(mmio));
+	assert_int_equal(event_used_bytes(&version.h, event_desc(EVENT_version)),
+			 offsetof(struct event_version, data) + 5);
+	/* Not past its room, whatever it says. */
+	assert_int_equal(event_used_bytes(&mark.h, event_desc(EVENT_mark)),
+			 offsetof(struct event_mark, name) + sizeof(mark.name));
+}
+
 static void test_names(void **state)
 {
 	(void)state;
@@ -133,6 +148,7 @@ int main(void)
 		cmocka_unit_test(test_kinds_have_models),
 		cmocka_unit_test(test_header_described),
 		cmocka_unit_test(test_range),
+		cmocka_unit_test(test_used_bytes),
 		cmocka_unit_test(test_names),
 	};
 

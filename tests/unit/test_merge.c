@@ -119,6 +119,45 @@ static void test_sink_fails(void **state)
 	merge_close(m);
 }
 
+static int take_blob(void *arg, const struct event *ev)
+{
+	const struct event_version *v = (const struct event_version *)ev;
+	size_t *n = arg;
+
+	assert_int_equal(v->gpa, ev->t_ns * 4096);
+	assert_int_equal(v->len, ev->t_ns % sizeof(v->data));
+	for (u16 i = 0; i < v->len; i++)
+		assert_int_equal(v->data[i], (u8)(ev->t_ns + i));
+	++*n;
+	return 0;
+}
+
+/* Of a blob what is used is kept, of each length and in any order, and moves along. */
+static void test_blobs(void **state)
+{
+	static struct event_version ev = {.h = {.kind = EVENT_version}};
+	struct merge *m;
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(merge_open(&m), 0);
+	for (u64 i = 0; i < 3000; i++) {
+		const u64 t_ns = i ^ 3;
+
+		ev.h.t_ns = t_ns;
+		ev.gpa = t_ns * 4096;
+		ev.len = (u16)(t_ns % sizeof(ev.data));
+		for (u16 k = 0; k < ev.len; k++)
+			ev.data[k] = (u8)(t_ns + k);
+		assert_int_equal(merge_put(m, &ev.h), 0);
+		if (i % 16 == 15)
+			assert_int_equal(merge_flush(m, i - 8, take_blob, &n), 0);
+	}
+	assert_int_equal(merge_flush(m, UINT64_MAX, take_blob, &n), 0);
+	assert_int_equal(n, 3000);
+	merge_close(m);
+}
+
 static void test_unknown_kind(void **state)
 {
 	struct event ev = {.kind = 0xfff0};
@@ -136,7 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_time_order),   cmocka_unit_test(test_same_time_stable),
 		cmocka_unit_test(test_many_rounds),  cmocka_unit_test(test_sink_fails),
-		cmocka_unit_test(test_unknown_kind),
+		cmocka_unit_test(test_unknown_kind), cmocka_unit_test(test_blobs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
