@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Runs the parts of the benchmark and prints their figures as one table, next to what is aimed at.
 #
-#	tests/bench/bench.sh [PART...]		cost size who watch full; all without arguments
+#	tests/bench/bench.sh [PART...]		cost size who watch full pages; all without arguments
 #
 # A target that is missed is no failure: figures depend on the machine and on who else uses it. The
 # exit status is 1 when something could not be measured.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 export B="${B:-build}" LC_ALL=C
-[ $# -gt 0 ] || set -- cost size who watch full
+[ $# -gt 0 ] || set -- cost size who watch full pages
 
 for need in /dev/kvm /sys/kernel/btf/vmlinux; do
 	[ -r $need ] || { echo "bench: no $need" >&2; exit 1; }

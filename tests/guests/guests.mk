@@ -186,6 +186,14 @@ $(G)/tally.elf: $(guest_base32) $(addprefix $(G)/obj32/,tally.o disk.o) tests/gu
 $(G)/tally.img: $(G)/tally.bin tests/guests/guests.mk
 	$(guest_image)
 
+# dirty: pages dirtied at a pace, as lines on the serial port ask for. It needs 512 MiB.
+guests: $(G)/dirty.img
+
+$(G)/dirty.elf: $(guest_base32) $(G)/obj32/dirty.o tests/guests/guest.ld
+	$(guest_link) -m elf_i386
+$(G)/dirty.img: $(G)/dirty.bin tests/guests/guests.mk
+	$(guest_image)
+
 # Each guest on plain QEMU, untraced: does it do what its truth says?
 .PHONY: check-guests
 check-guests: guests
