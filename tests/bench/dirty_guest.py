@@ -33,6 +33,7 @@ ALL_PAGES = (512 << 20) // PAGE  # what percentages are of
 SENT_PAGES = 0x1df00000 // PAGE  # what has content: dirty_layout.h
 PAGE_SENT = PAGE + 8  # bytes of one in a migration stream
 TURN_S = 0.001
+FIRST_PASS = 200 << 20  # bytes a second
 LOOK_S = 0.05  # how often a contender is looked after
 # What a migration may send, of what is dirtied; less after each that came to its end.
 SLOWER = (0.7, 0.5, 0.35, 0.2, 0.1)
@@ -196,8 +197,9 @@ class Migrate(Nothing):
     def start(self):
         qmp = self.guest.qmp
         rate = pages_a_second(self.percent) * PAGE_SENT * SLOWER[self.attempt]
-        qmp("migrate-set-parameters", **{"downtime-limit": 1, "max-bandwidth": 1 << 40})
-        # All of it at once, then slowly.
+        # It ends when what is left takes 1 ms: less than the guest dirties in the first pass.
+        qmp("migrate-set-parameters", **{"downtime-limit": 1, "max-bandwidth": FIRST_PASS})
+        # All of it, then slowly.
         qmp("migrate", uri=f"exec:exec {BUILD}/tests/bench/paced_reader "
             f"{int(SENT_PAGES * PAGE_SENT * 0.998)} {int(rate)}")
         while self.info().get("ram", {}).get("dirty-sync-count", 0) < 3:

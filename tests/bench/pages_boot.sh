@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# pages_boot.sh INITRD DIRECTORY: on a nested host, a Linux boot under pages mode, to DIRECTORY/boot.vmb.
+# pages_boot.sh INITRD DIRECTORY: on a nested host, a Linux boot under pages mode, to
+# DIRECTORY/boot.vmb.
 #
 # Its one processor is emulated, and compares and compresses a hundred times slower than a real one.
-# So the recorder goes before the guest: an epoch may then be less of the guest's time, but is never
-# more.
+# So the recorder goes before the guest, which runs while that sleeps: an epoch is 10 ms of the
+# guest's time, or less.
 set -eu
 echo -1 >/proc/sys/kernel/sched_rt_runtime_us
 kernel=$(ls "$VMBLAME_KERNELS"/6.1/boot/vmlinuz-* | tail -1)
