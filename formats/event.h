@@ -61,7 +61,7 @@ enum version_how { ENUM_VERSION_HOW(VERSION_HOW_ITEM) };
 #define FAULT_STORE	 2u
 #define FAULT_GUEST_WALK (1ull << 33) /* the walk of the guest's own page tables */
 /* Of event_dirty.error. */
-#define DIRTY_IN_FAULT			(1ull << 63)
+#define DIRTY_IN_FAULT		    (1ull << 63)
 #define CRASH_ITEM(num, name, text) CRASH_##name = (num),
 enum crash { ENUM_CRASH(CRASH_ITEM) };
 #undef CRASH_ITEM

@@ -42,7 +42,7 @@ const struct option cmd_record_options[] = {
 	OPTION_TEXT(0, "shadow-max", "SIZE", struct args, shadow_max,
 		    "pages mode: refuse to begin where copies of pages may take more"),
 	OPTION_TEXT(0, "scrub", "RATE", struct args, scrub,
-		    "pages mode: compare so many bytes of memory a second with their copies (64M)"),
+		    "pages mode: compare so many bytes a second with their copies (64M)"),
 	OPTION_LIST('w', "watch", "RANGE", struct args, watch,
 		    "see every store of the guest to this range of its memory"),
 	OPTION_FLAG(0, "whole-pages", struct args, whole_pages,

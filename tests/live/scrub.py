@@ -4,12 +4,11 @@
 found, with a window that it lies in, and nothing else is."""
 import collections
 import json
-import os
 import random
 import subprocess
 import time
 
-from live import OK, SLOW, Lines, Tap, Qmp, VMBLAME, expect, info, qemu, record_args, rows, run, sized, who
+from live import OK, SLOW, Lines, Tap, Qmp, VMBLAME, expect, info, qemu, record_args, run, sized, who
 
 tap = Tap()
 MIB = 1 << 20
