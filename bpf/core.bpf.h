@@ -32,6 +32,8 @@ struct counters counters;
 struct ring_loss losses[MAX_LOSSES];
 struct ring_pos pos[MAX_RINGS];
 struct ram_slot slots[MAX_SLOTS];
+bool slots_seen; /* the VMM has set one */
+bool slots_more; /* there are some that there is no room for */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
@@ -85,6 +87,14 @@ struct store_request {
 	u8 bytes[32]; /* 16, and room to join the second half of a store */
 };
 
+/* Of QEMU's own writes to guest RAM (vmm.bpf.h). */
+struct vmm_call {
+	u64 map_len;		  /* argument of the address_space_map() that is running, 0: none */
+	u64 debug_gva, debug_end; /* what the cpu_memory_rw_debug() that is running writes */
+	u64 dirty_page, dirty_ns; /* told last: a page in the VMM, */
+	u64 somewhere_ns;	  /* and that it wrote, not known where */
+};
+
 /* What is known of a thread of the VMM. */
 struct thread {
 	u64 vcpu;   /* struct kvm_vcpu, 0 while not known */
@@ -92,7 +102,8 @@ struct thread {
 	u64 elem;   /* the element that virtqueue_push() is filling in */
 	u64 vdev;   /* argument of the virtio_add_queue() that is running */
 	u64 pop_vq; /* argument of the virtqueue_pop() that is running */
-	u32 fd;	    /* the descriptor that KVM_RUN was called on */
+	struct vmm_call vmm;
+	u32 fd; /* the descriptor that KVM_RUN was called on */
 	u32 vm;
 	u32 seq;       /* events of this thread so far, the lost ones too */
 	u64 fault;     /* error code of its last page fault, and DIRTY_IN_FAULT; 0: none */

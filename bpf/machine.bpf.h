@@ -117,8 +117,12 @@ int BPF_KPROBE(machine__kvm_vm_ioctl, u64 s, u32 type, u64 arg)
 		slots[id].size = 0;
 		slots[id].gpa = region.guest_phys_addr;
 		slots[id].hva = region.userspace_addr;
+		slots[id].flags = region.flags;
 		slots[id].size = region.memory_size;
 	}
+	slots_seen = true;
+	if (id >= MAX_SLOTS && id < 1 << 16 && region.memory_size)
+		slots_more = true;
 	e = reserve(th, sizeof(*e), t_ns, 0, 0, ORIGIN_NONE);
 	if (!e)
 		return 0;

@@ -33,7 +33,7 @@ struct type_ids {
  * The probes by number: PROBE_ID_<name>. A program counts what it is there for under the number of
  * its probe, whichever of a probe's ways it is.
  */
-#define PROBES_MAX				      64
+#define PROBES_MAX				      128
 #define PROBE(name, how, target, serves, modes, what) PROBE_ID_##name,
 enum probe_id {
 #include "../user/probes.def"
@@ -95,6 +95,12 @@ struct ring_loss {
 /* Where guest RAM lies in the VMM, address space 0; slot number is the index. */
 struct ram_slot {
 	u64 gpa, size, hva;
+	u64 flags; /* KVM_MEM_* */
+};
+
+/* Where QEMU's address spaces lie in its process; 0 when not known. */
+struct vmm_spaces {
+	u64 memory, ports; /* address_space_memory, address_space_io */
 };
 
 /* Each is a reason why something is missing or was left out. */

@@ -18,5 +18,6 @@
 #include "mmu.bpf.h"
 #include "vhost.bpf.h"
 #include "virtqueue.bpf.h"
+#include "vmm.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

@@ -92,6 +92,18 @@ enum dirty_via { ENUM_DIRTY_VIA(DIRTY_VIA_ITEM) };
 #define WRITABLE_ITEM(num, name, text) WRITABLE_##name = (num),
 enum writable { ENUM_WRITABLE(WRITABLE_ITEM) };
 #undef WRITABLE_ITEM
+#define VMM_SITE_ITEM(num, name, text) VMM_SITE_##name = (num),
+enum vmm_site { ENUM_VMM_SITE(VMM_SITE_ITEM) VMM_SITE_MAX };
+#undef VMM_SITE_ITEM
+#define VMM_PHASE_ITEM(num, name, text) VMM_PHASE_##name = (num),
+enum vmm_phase { ENUM_VMM_PHASE(VMM_PHASE_ITEM) };
+#undef VMM_PHASE_ITEM
+/* Of writes that come by the thousand, to the same page or nobody knows where, one is told of in
+ * this time, on each thread. */
+#define VMM_SLACK_NS 1000000ull
+/* What is about to be written is so after this at the latest: a thread may have to wait for a
+ * processor. */
+#define VMM_LATE_NS 250000000ull
 
 /* Numbers of the kinds: EVENT_mmio = 1, ... */
 #define EVENT_NUMBER(num, name, stream, fields, doc) EVENT_##name = (num),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Functions of an executable by name, with libelf.
+ * Functions and variables of an executable by name, with libelf.
  */
 #include "user/elfsym.h"
 
@@ -85,15 +85,23 @@ static void search_table(Elf *from, Elf *exe, Elf_Scn *scn, struct elfsym *syms,
 		GElf_Sym sym;
 		const char *name;
 
-		if (!gelf_getsym(data, i, &sym) || GELF_ST_TYPE(sym.st_info) != STT_FUNC ||
-		    sym.st_shndx == SHN_UNDEF)
+		if (!gelf_getsym(data, i, &sym) || sym.st_shndx == SHN_UNDEF)
+			continue;
+		const int type = GELF_ST_TYPE(sym.st_info);
+
+		if (type != STT_FUNC && type != STT_OBJECT)
 			continue;
 		name = elf_strptr(from, sh.sh_link, sym.st_name);
 		if (!name)
 			continue;
-		for (size_t k = 0; k < nsyms; k++)
-			if (!syms[k].file_off && name_matches(name, syms[k].name))
+		for (size_t k = 0; k < nsyms; k++) {
+			if (syms[k].vaddr || syms[k].data != (type == STT_OBJECT) ||
+			    !name_matches(name, syms[k].name))
+				continue;
+			syms[k].vaddr = sym.st_value;
+			if (!syms[k].data)
 				syms[k].file_off = file_offset(exe, sym.st_value);
+		}
 	}
 }
 
@@ -193,7 +201,7 @@ int elfsym_find(const char *path, struct elfsym *syms, size_t n)
 	int err;
 
 	for (size_t k = 0; k < n; k++) {
-		syms[k].file_off = 0;
+		syms[k].vaddr = syms[k].file_off = 0;
 		memset(syms[k].first, 0, sizeof(syms[k].first));
 	}
 	err = image_open(&exe, path);
@@ -201,7 +209,7 @@ int elfsym_find(const char *path, struct elfsym *syms, size_t n)
 		return err;
 	search_image(exe.elf, exe.elf, syms, n);
 	for (size_t k = 0; k < n; k++)
-		found += syms[k].file_off != 0;
+		found += syms[k].vaddr != 0;
 	for (int i = 0; found < n && debug_path(exe.elf, path, i, debug, sizeof(debug)); i++) {
 		IMAGE sep = {.fd = -1};
 
@@ -215,6 +223,34 @@ int elfsym_find(const char *path, struct elfsym *syms, size_t n)
 		    pread(exe.fd, syms[k].first, sizeof(syms[k].first), syms[k].file_off) < 0)
 			return -errno;
 	return 0;
+}
+
+/* The kernel tells a process where its program's entry lies. */
+int elfsym_bias(const char *path, pid_t pid, u64 *bias)
+{
+	IMAGE exe = {.fd = -1};
+	Elf64_auxv_t entry;
+	GElf_Ehdr header;
+	char auxv[32];
+	FILE *f;
+	int err = image_open(&exe, path);
+
+	if (err)
+		return err;
+	if (!gelf_getehdr(exe.elf, &header))
+		return -ENOEXEC;
+	snprintf(auxv, sizeof(auxv), "/proc/%d/auxv", (int)pid);
+	f = fopen(auxv, "re");
+	if (!f)
+		return -errno;
+	err = -ENOENT;
+	while (err && fread(&entry, sizeof(entry), 1, f) == 1)
+		if (entry.a_type == AT_ENTRY) {
+			*bias = entry.a_un.a_val - header.e_entry;
+			err = 0;
+		}
+	fclose(f);
+	return err;
 }
 
 int elfsym_build_id(const char *path, char *out, size_t out_size)

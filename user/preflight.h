@@ -27,7 +27,7 @@ struct preflight {
 	void *arg;
 	const char *vmm; /* program asked for */
 	/* Found out along the way: */
-	bool root, btf, kvm, readonly, bpf, vcpu_seen, devices_seen, vhost_seen;
+	bool root, btf, kvm, readonly, bpf, vcpu_seen, devices_seen, vhost_seen, vmm_seen;
 	char path[4096];	/* of the VMM, "" when it was not found */
 	const char *no_preload; /* why the agent cannot be loaded into it, or NULL */
 };

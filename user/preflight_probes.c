@@ -53,12 +53,12 @@ static bool is_return(const struct probe_state *s)
 	return s->how == PROBE_HOW_UPROBE && len > 4 && !strcmp(s->name + len - 4, "_ret");
 }
 
-static bool on_by_default(const char *name)
+static unsigned modes_of(const char *name)
 {
 	for (size_t i = 0; i < NPROBES; i++)
 		if (!strcmp(probe_rows[i].name, name))
-			return probe_rows[i].modes & (PROBE_EVENTS | PROBE_WATCH);
-	return true;
+			return probe_rows[i].modes;
+	return PROBE_EVENTS;
 }
 
 static void tell_attached(struct preflight *p, const struct probe_state *s)
@@ -78,7 +78,9 @@ static void tell_attached(struct preflight *p, const struct probe_state *s)
 					     (is_return(s) ? COST_RETURN_NS : 0),
 	};
 
-	if (!on_by_default(s->name))
+	if (modes_of(s->name) & PROBE_VMM)
+		snprintf(off, sizeof(off), "; in pages mode");
+	else if (!(modes_of(s->name) & (PROBE_EVENTS | PROBE_WATCH)))
 		snprintf(off, sizeof(off), "; off unless --with %.*s",
 			 (int)(strstr(s->name, "__") - s->name), s->name);
 	if (uprobe)
@@ -142,7 +144,7 @@ static void attach_vmm(struct preflight *p, struct source_bpf *s)
 void preflight_probes(struct preflight *p)
 {
 	static const struct gpa_range nowhere = {0, 0x1000};
-	static const char *const with[] = {"mmu", NULL};
+	static const char *const with[] = {"mmu", "vmm", NULL};
 	const struct source_bpf_opts opts = {
 		.watch = true,
 		.nwatch = 1,
@@ -181,5 +183,6 @@ void preflight_probes(struct preflight *p)
 	p->vcpu_seen = source_bpf_covers(s, ORIGIN_VCPU);
 	p->vhost_seen = source_bpf_covers(s, ORIGIN_VHOST);
 	p->devices_seen = source_bpf_covers(s, ORIGIN_VIRTQUEUE);
+	p->vmm_seen = source_bpf_covers(s, ORIGIN_DMA) && source_bpf_covers(s, ORIGIN_VMM);
 	source_bpf_close(s);
 }

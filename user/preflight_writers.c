@@ -159,10 +159,10 @@ void preflight_writers(struct preflight *p)
 	preflight_tell(p, "writer", "virtqueue", p->bpf && p->devices_seen, "%s",
 		       p->bpf && p->devices_seen ? "virtio devices in the VMM"
 						 : "needs the virtqueue probes");
-	preflight_tell(p, "writer", "dma", false, "%s",
-		       "other devices (AHCI, e1000, IDE): this version has no probes for them");
-	preflight_tell(p, "writer", "vmm", false, "%s",
-		       "loaders, migration, monitors: this version has no probes for them");
+	preflight_tell(p, "writer", "dma", p->vmm_seen, "other devices (AHCI, e1000, VGA): %s",
+		       p->vmm_seen ? "in pages mode, as candidates" : "needs the vmm probes");
+	preflight_tell(p, "writer", "vmm", p->vmm_seen, "loaders, loadvm, balloons, debuggers: %s",
+		       p->vmm_seen ? "in pages mode, as candidates" : "needs the vmm probes");
 	preflight_tell(p, "writer", "kvm", false, "%s",
 		       "clocks, steal time: their pages are detected, and answer UNKNOWN "
 		       "kvm-writes");

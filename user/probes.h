@@ -11,7 +11,7 @@
 #include "bpf/shared.h"
 #include "user/kernel_btf.h"
 
-enum probe_mode { PROBE_EVENTS = 1, PROBE_WATCH = 2, PROBE_MMU = 4 };
+enum probe_mode { PROBE_EVENTS = 1, PROBE_WATCH = 2, PROBE_MMU = 4, PROBE_VMM = 8 };
 enum way_kind { WAYS, TRACEPOINT, FENTRY, KPROBE, UPROBE, URETPROBE };
 
 struct probe_row {

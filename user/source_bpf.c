@@ -8,7 +8,6 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "user/host_mmu.h"
 #include "user/kernel_btf.h"
 #include "user/probes.h"
+#include "user/uprobes.h"
 #include "vmblame.skel.h"
 
 /* Of one program, what the verifier says when it refuses it; only what is written to is there. */
@@ -353,7 +353,8 @@ static int load_what_loads(struct source_bpf *s, const struct source_bpf_opts *o
 		if (w < 0)
 			break;
 		/* Programs that all hosts run fail for one reason: plain loads do not work here. */
-		if (s->typed_reads && !(probe_rows[way_rows[w].probe].modes & PROBE_MMU)) {
+		if (s->typed_reads &&
+		    !(probe_rows[way_rows[w].probe].modes & (PROBE_MMU | PROBE_VMM))) {
 			s->typed_reads = false;
 			continue;
 		}
@@ -412,30 +413,15 @@ int source_bpf_open(struct source_bpf **out, const struct source_bpf_opts *opts,
 	return 0;
 }
 
-static void *destroy_link(void *link)
-{
-	bpf_link__destroy(link);
-	return NULL;
-}
-
-/* Each end waits for a grace period of the kernel's: they may as well wait together. */
 void source_bpf_detach(struct source_bpf *s)
 {
-	pthread_t threads[WAYS_MAX];
-	bool started[WAYS_MAX] = {false};
+	struct bpf_link *links[WAYS_MAX];
 
 	for (size_t w = 0; w < nway_rows; w++) {
-		struct bpf_link *link = s->ways[w].link;
-
+		links[w] = s->ways[w].link;
 		s->ways[w].link = NULL;
-		if (link && !pthread_create(&threads[w], NULL, destroy_link, link))
-			started[w] = true;
-		else
-			destroy_link(link);
 	}
-	for (size_t w = 0; w < nway_rows; w++)
-		if (started[w])
-			pthread_join(threads[w], NULL);
+	links_destroy(links, nway_rows);
 }
 
 void source_bpf_close(struct source_bpf *s)
@@ -462,8 +448,24 @@ int source_bpf_track(struct source_bpf *s, pid_t pid)
 	return bpf_map_update_elem(procs, &key, &value, BPF_ANY) ? -errno : 0;
 }
 
+/* Before a probe needs them. */
+static void find_spaces(struct source_bpf *s, pid_t pid, const char *exe)
+{
+	struct elfsym syms[] = {{.name = "address_space_memory", .data = true},
+				{.name = "address_space_io", .data = true}};
+	struct vmm_spaces *spaces = &s->skel->bss->vmm_spaces;
+	u64 bias;
+
+	*spaces = (struct vmm_spaces){0};
+	if (elfsym_find(exe, syms, 2) || elfsym_bias(exe, pid, &bias))
+		return;
+	spaces->memory = syms[0].vaddr ? syms[0].vaddr + bias : 0;
+	spaces->ports = syms[1].vaddr ? syms[1].vaddr + bias : 0;
+}
+
 int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
 {
+	struct uprobe_task tasks[WAYS_MAX];
 	struct elfsym syms[WAYS_MAX];
 	int err;
 
@@ -475,18 +477,26 @@ int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
 	err = elfsym_find(exe, syms, nway_rows);
 	if (err)
 		return err;
+	find_spaces(s, pid, exe);
 	for (size_t w = 0; w < nway_rows; w++) {
 		struct attached *a = &s->ways[w];
-		const bool ret = way_rows[w].kind == URETPROBE;
 
+		tasks[w] = (struct uprobe_task){
+			.prog = a->prog,
+			.ret = way_rows[w].kind == URETPROBE,
+			.file_off = syms[w].file_off,
+		};
 		if (!a->use || !way_in_vmm(&way_rows[w]) || a->link)
+			tasks[w].prog = NULL;
+	}
+	uprobes_attach(tasks, nway_rows, pid, exe);
+	for (size_t w = 0; w < nway_rows; w++) {
+		struct attached *a = &s->ways[w];
+
+		if (!tasks[w].prog)
 			continue;
-		if (!syms[w].file_off) {
-			a->err = ENOENT;
-			continue;
-		}
-		a->link = bpf_program__attach_uprobe(a->prog, ret, pid, exe, syms[w].file_off);
-		a->err = a->link ? 0 : errno;
+		a->link = tasks[w].link;
+		a->err = tasks[w].err;
 		if (!a->link)
 			continue;
 		set_fate(s, w);
@@ -494,6 +504,8 @@ int source_bpf_attach_vmm(struct source_bpf *s, pid_t pid, const char *exe)
 	}
 	if (s->fates[PROBE_ID_machine__qemu_system_reset].how > PROBE_HOW_OFF)
 		s->skel->bss->boot = 0;
+	s->skel->bss->vmm_debug_placed =
+		s->fates[PROBE_ID_vmm__cpu_get_phys_page_attrs_debug_ret].how > PROBE_HOW_OFF;
 	return 0;
 }
 

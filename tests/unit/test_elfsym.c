@@ -20,6 +20,8 @@ __attribute__((noinline)) int elfsym_landmark(int x)
 	return x * 3 + 1;
 }
 
+int elfsym_landmark_data = 7;
+
 static void find_in(const char *path)
 {
 	struct elfsym syms[] = {{.name = "elfsym_landmark"}, {.name = "no_such_function_here"}};
@@ -66,6 +68,24 @@ static void test_not_elf(void **state)
 	assert_int_equal(elfsym_find("/no/such/file", &sym, 1), -ENOENT);
 }
 
+/* A variable, where the process has it; a function of that name would be no variable. */
+static void test_data(void **state)
+{
+	struct elfsym syms[] = {{.name = "elfsym_landmark_data", .data = true},
+				{.name = "elfsym_landmark", .data = true},
+				{.name = "elfsym_landmark_data"}};
+	u64 bias;
+
+	(void)state;
+	assert_int_equal(elfsym_find("/proc/self/exe", syms, 3), 0);
+	assert_int_equal(elfsym_bias("/proc/self/exe", getpid(), &bias), 0);
+	assert_true(syms[0].vaddr != 0 && !syms[0].file_off);
+	assert_true((u64)(uintptr_t)&elfsym_landmark_data == syms[0].vaddr + bias);
+	assert_true(!syms[1].vaddr && !syms[2].vaddr);
+	assert_int_equal(elfsym_bias("/proc/self/exe", -1, &bias), -ENOENT);
+	assert_int_equal(elfsym_bias("/etc/passwd", getpid(), &bias), -ENOEXEC);
+}
+
 static void test_build_id(void **state)
 {
 	char id[130];
@@ -99,9 +119,10 @@ static void test_cheap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_symtab),	   cmocka_unit_test(test_debug_file),
-		cmocka_unit_test(test_not_elf),	   cmocka_unit_test(test_build_id),
-		cmocka_unit_test(test_no_preload), cmocka_unit_test(test_cheap),
+		cmocka_unit_test(test_symtab),	 cmocka_unit_test(test_debug_file),
+		cmocka_unit_test(test_data),	 cmocka_unit_test(test_not_elf),
+		cmocka_unit_test(test_build_id), cmocka_unit_test(test_no_preload),
+		cmocka_unit_test(test_cheap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
