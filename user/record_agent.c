@@ -29,10 +29,22 @@ static void cover(struct record *r, u64 t_ns, enum origin origin, bool on, enum 
 	record_take(r, &ev.h);
 }
 
+/* Devices and the VMM itself write by the same functions. */
+bool record_covers_vmm(const struct record *r)
+{
+	return r->log && source_bpf_covers(r->bpf, ORIGIN_DMA) &&
+	       source_bpf_covers(r->bpf, ORIGIN_VMM);
+}
+
 void record_cover_devices(struct record *r)
 {
 	cover(r, record_now(r), ORIGIN_VIRTQUEUE, source_bpf_covers(r->bpf, ORIGIN_VIRTQUEUE),
 	      WHY_NO_PROBE, 0, 0);
+	if (!r->log)
+		return;
+	/* Elsewhere their writes are not looked for, if told of. */
+	cover(r, record_now(r), ORIGIN_DMA, record_covers_vmm(r), WHY_NO_PROBE, 0, 0);
+	cover(r, record_now(r), ORIGIN_VMM, record_covers_vmm(r), WHY_NO_PROBE, 0, 0);
 }
 
 /* The part of [gpa,gpa+size) that lies in the i-th range asked for; false when none does. */

@@ -101,6 +101,7 @@ int copies_put(struct record *r, struct copy *copy, const u8 *now)
 	if (state->same)
 		return 0;
 	if (p->begun) {
+		copies_devices_open(r, copy->gpa, copy->hva, since_ns, copy->t_ns);
 		page_put(r, copy, since_ns, now);
 	} else {
 		const struct event_content ev =

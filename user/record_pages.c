@@ -321,9 +321,6 @@ void record_pages_harvested(struct record *r, const struct agent_msg *msg)
 	err = set_take(r, shared, msg->num[1] & 1);
 	if (!err)
 		err = copies_devices(r, t0_ns);
-	if (!err && p->device_more)
-		err = copies_pass(r, VERSION_HOW_DEVICE);
-	p->device_more = false;
 	if (!err)
 		err = scrub_step(r);
 	if (err)

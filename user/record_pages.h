@@ -8,14 +8,14 @@
 #ifndef VMBLAME_RECORD_PAGES_H
 #define VMBLAME_RECORD_PAGES_H
 
+#include "user/flights.h"
 #include "user/record_state.h"
 #include "user/regions.h"
 #include "user/vmm_memory.h"
 
-#define PAGE	     VMM_PAGE
-#define WAITING	     64 /* pages that are read at once */
-#define DEVICE_PAGES 16384
-#define USED_RINGS   1024
+#define PAGE	  VMM_PAGE
+#define WAITING	  64 /* pages that are read at once */
+#define VMM_RINGS 1024
 
 struct page_state {
 	u64 since_ns; /* when its last copy was begun, and when it was done */
@@ -81,16 +81,19 @@ struct record_pages {
 	u64 next_log_ns;
 	u64 exact_ns; /* the last moment at which all copies were made while nobody ran */
 	u64 versions, copied, torn, epochs;
-	/* Pages that devices wrote to since the last harvest. */
-	u64 device[DEVICE_PAGES];
-	size_t ndevice;
-	struct used {
+	/* What the VMM and its devices write, past the log (record_devices.c). */
+	struct flights flights;
+	struct vmm_ring {
 		u32 dev;
 		u16 queue;
-		u64 gpa, end;
-	} used[USED_RINGS]; /* rings that the VMM writes */
-	size_t nused;
-	bool device_more;	      /* there was no room for all of them */
+		u64 used, used_end, desc, desc_end;
+	} ring[VMM_RINGS]; /* rings that the VMM writes */
+	size_t nrings;
+	bool rings_more;	      /* there was no room for all of them */
+	bool device_more;	      /* it wrote where no page could be told */
+	u64 device_more_ns;	      /* and may still be at it then */
+	u64 whole_ns;		      /* since when all of memory is being written; 0: it is not */
+	u64 pass_due_ns;	      /* no pass on that account before */
 	struct event_version version; /* that is being told */
 	/* Pages that wait to be copied. */
 	size_t n;
@@ -123,7 +126,16 @@ int scrub_doubt(struct record *r, const struct copy *copy, const u8 *now);
 /* What can be said of the doubts by now; all of them while the vCPUs stand still. */
 int scrub_settle(struct record *r);
 
-/* Copies the pages that devices wrote to, as far as they were not since t0_ns. */
+/* Copies the pages that the VMM and its devices wrote to, as far as they were not since t0_ns. */
 int copies_devices(struct record *r, u64 t0_ns);
+/* Before a version since since_ns of the page at gpa, hva: what a device has it mapped for. */
+void copies_devices_open(struct record *r, u64 gpa, u64 hva, u64 since_ns, u64 t_ns);
+
+/*
+ * Whether the VMM or a device of its may be writing to [gpa,end), or has since it was copied; as
+ * far as events have been drained: who found memory changed drains before he asks. A change there
+ * says nothing yet; the next harvest tells.
+ */
+bool record_pages_in_flight(const struct record *r, u64 gpa, u64 end);
 
 #endif

@@ -147,9 +147,10 @@ static void say_unobservable(struct record *r)
 	if (!source_bpf_covers(r->bpf, ORIGIN_VIRTQUEUE))
 		len += snprintf(list + len, sizeof(list) - len, "virtqueue, ");
 	snprintf(list + len, sizeof(list) - len, "%s",
-		 r->log	     ? "each store of the vCPUs, dma, vmm"
-		 : r->npages ? "dma, vmm, kvm"
-			     : "stores to RAM by vCPUs, dma, vmm, kvm");
+		 record_covers_vmm(r) ? "each store of the vCPUs"
+		 : r->log	      ? "each store of the vCPUs, dma, vmm"
+		 : r->npages	      ? "dma, vmm, kvm"
+				      : "stores to RAM by vCPUs, dma, vmm, kvm");
 	if (r->vhost_blind)
 		strncat(list, ", vhost", sizeof(list) - strlen(list) - 1);
 	record_say("not observed: %s", list);

@@ -39,22 +39,6 @@ int scrub_doubt(struct record *r, const struct copy *copy, const u8 *now)
 	return 0;
 }
 
-bool record_pages_in_flight(const struct record *r, u64 gpa, u64 end)
-{
-	(void)r, (void)gpa, (void)end;
-	return false;
-}
-
-static bool device_wrote(const struct record *r, u64 gpa)
-{
-	const struct record_pages *p = r->log;
-
-	for (size_t i = 0; i < p->ndevice; i++)
-		if (p->device[i] == gpa)
-			return true;
-	return p->device_more || record_pages_in_flight(r, gpa, gpa + PAGE);
-}
-
 /* Found again, and nobody did it. */
 static int silent(struct record *r, const struct doubt *d, const u8 *now, u64 t_ns)
 {
@@ -89,7 +73,7 @@ static int doubt_settle(struct record *r, struct doubt *d, bool still, bool *gon
 	if (!still &&
 	    (p->epochs - d->harvests < WAIT_HARVESTS || p->next_log_ns < d->copy.t_ns + WAIT_NS))
 		return 0;
-	if (device_wrote(r, d->copy.gpa)) {
+	if (record_pages_in_flight(r, d->copy.gpa, d->copy.gpa + PAGE)) {
 		*gone = still;
 		if (!still)
 			return 0;

@@ -31,9 +31,10 @@ void record_round_out(struct record *r)
 	}
 }
 
-/* Probes that tell who had a page opened for writing. */
-static const char *const faults[] = {"mmu__page_fault", "mmu__fast_fault", "mmu__dirty_log"};
-#define NFAULTS (sizeof(faults) / sizeof(faults[0]))
+/* Probes that tell who had a page opened for writing, and what the VMM writes. */
+static const char *const pages_probes[] = {"mmu__page_fault", "mmu__fast_fault", "mmu__dirty_log",
+					   "vmm"};
+#define NPROBES_MORE (sizeof(pages_probes) / sizeof(pages_probes[0]))
 
 /* What is turned on besides: of the user's, and in pages mode. */
 static void with_list(const struct record *r, const char **with)
@@ -42,14 +43,14 @@ static void with_list(const struct record *r, const char **with)
 
 	for (const char *const *v = r->opts->with; v && *v; v++)
 		with[n++] = *v;
-	for (size_t i = 0; i < NFAULTS && r->opts->epoch_ns; i++)
-		with[n++] = faults[i];
+	for (size_t i = 0; i < NPROBES_MORE && r->opts->epoch_ns; i++)
+		with[n++] = pages_probes[i];
 	with[n] = NULL;
 }
 
 int record_open_sources(struct record *r, const char *no_preload)
 {
-	const char *with[OPTION_LIST_MAX + NFAULTS + 1];
+	const char *with[OPTION_LIST_MAX + NPROBES_MORE + 1];
 	struct source_bpf_opts bpf = {
 		.watch = r->npages > 0,
 		.capture = r->opts->epoch_ns > 0,

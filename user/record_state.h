@@ -95,6 +95,8 @@ void record_agent_command(struct record *r, enum agent_type type);
 void record_look(struct record *r, enum content_why why);
 /* States what is observed of devices, from now on. */
 void record_cover_devices(struct record *r);
+/* Pages mode: whether what the VMM itself writes is told of. */
+bool record_covers_vmm(const struct record *r);
 
 /* What an instruction did that was run with its pages open (record_step.c). */
 void record_stepped(struct record *r, const struct agent_msg *msg, u64 t_ns);
@@ -130,8 +132,6 @@ int record_pages_keep(struct record *r, const struct event *ev, bool within);
 void record_pages_device(struct record *r, const struct event *ev);
 void record_pages_harvested(struct record *r, const struct agent_msg *msg);
 void record_pages_end(struct record *r);
-/* Whether a device may be writing to some of [gpa,end) now. */
-bool record_pages_in_flight(const struct record *r, u64 gpa, u64 end);
 /* Asks for the log where it is time to. */
 void record_pages_step(struct record *r, u64 now_ns);
 
