@@ -9,10 +9,12 @@
 
 #define PAGE_MASK 0xfffull
 #define NOTES_MAX 1000000u
+#define ANYWHERE  (~PAGE_MASK) /* the page of notes that are of none */
 
 static const bool kinds[EVENT_MAX] = {
 	[EVENT_page_fault] = true, [EVENT_fast_fault] = true, [EVENT_dirty] = true,
-	[EVENT_vq_sg] = true,	   [EVENT_vq_push] = true,
+	[EVENT_vq_sg] = true,	   [EVENT_vq_push] = true,    [EVENT_vq_pop] = true,
+	[EVENT_vmm_write] = true,
 };
 
 struct note {
@@ -139,29 +141,56 @@ static void take_transfer(struct suspects_book *b, const struct event_vq_sg *sg,
 		device_note(b, sg->gpa, sg->gpa + sg->len, &suspect);
 }
 
-static void take_push(struct suspects_book *b, const struct event_vq_push *push, u64 seq)
+static void take_request(struct suspects_book *b, struct suspect suspect)
 {
-	struct suspect suspect = {
-		.kind = SUSPECT_RING,
-		.at = {push->h.t_ns, seq},
-		.tid = push->h.tid,
-		.request = {.req = push->req, .dev = push->dev, .queue = push->queue},
-	};
+	const struct request request = suspect.request;
 
 	for (size_t i = 0; i < b->state->nrings; i++) {
 		const struct ring *ring = &b->state->rings[i];
 
-		if (ring->dev == push->dev && ring->queue == push->queue && !ring->backend &&
+		if (ring->dev == request.dev && ring->queue == request.queue && !ring->backend &&
 		    !moment_before(suspect.at, ring->from) &&
 		    !moment_before(ring->until, suspect.at))
 			device_note(b, ring->gpa, ring->end, &suspect);
 	}
 }
 
+/* With a request that it takes, or has completed, a device writes to its used ring. */
+#define REQUEST(ev, seq_)                             \
+	((struct suspect){.kind = SUSPECT_RING,       \
+			  .at = {(ev)->h.t_ns, seq_}, \
+			  .tid = (ev)->h.tid,         \
+			  .request = {.req = (ev)->req, .dev = (ev)->dev, .queue = (ev)->queue}})
+
+/* What a device may write to, or what the VMM writes. */
+static void take_vmm_write(struct suspects_book *b, const struct event_vmm_write *w, u64 seq)
+{
+	const bool open = w->phase == VMM_PHASE_OPENED || w->phase == VMM_PHASE_OPEN;
+	const u64 len = open ? w->span : w->len;
+	struct suspect suspect = {
+		.kind = SUSPECT_VMM,
+		.at = {w->h.t_ns, seq},
+		.tid = w->h.tid,
+		.site = w->site,
+		.phase = w->phase,
+	};
+
+	if (w->placed && w->gpa + len > w->gpa) {
+		device_note(b, w->gpa, w->gpa + len, &suspect);
+		return;
+	}
+	if (w->placed || w->hva) /* nothing, or not in the guest's memory */
+		return;
+	suspect.kind = SUSPECT_VMM_SOMEWHERE;
+	suspect.vcpu = VCPU_NONE;
+	note(b, ANYWHERE, false, &suspect);
+}
+
 static int take(void *arg, const struct event *ev, u64 seq, const struct stores *stores)
 {
 	const struct event_fast_fault *fast = (const struct event_fast_fault *)ev;
 	struct suspects_book *b = arg;
+	struct suspect suspect;
 
 	(void)stores;
 	if (ev->t_ns <= b->since_ns && b->since_ns)
@@ -178,7 +207,15 @@ static int take(void *arg, const struct event *ev, u64 seq, const struct stores 
 		take_dirty(b, (const struct event_dirty *)ev, seq);
 		break;
 	case EVENT_vq_push:
-		take_push(b, (const struct event_vq_push *)ev, seq);
+		take_request(b, REQUEST((const struct event_vq_push *)ev, seq));
+		break;
+	case EVENT_vq_pop:
+		suspect = REQUEST((const struct event_vq_pop *)ev, seq);
+		suspect.taken = true;
+		take_request(b, suspect);
+		break;
+	case EVENT_vmm_write:
+		take_vmm_write(b, (const struct event_vmm_write *)ev, seq);
 		break;
 	case EVENT_vq_sg:
 		take_transfer(b, (const struct event_vq_sg *)ev, seq);
@@ -200,12 +237,17 @@ static int note_order(const void *a, const void *b)
 		       : moment_before(y->suspect.at, x->suspect.at);
 }
 
+static u64 before(u64 t_ns, u64 by_ns)
+{
+	return t_ns > by_ns ? t_ns - by_ns : 0;
+}
+
 int suspects_read(struct suspects_book **out, struct reader *r, const struct state *state, u64 gpa,
 		  u64 end, u64 since_ns, u64 until_ns, char *err, size_t err_size)
 {
 	const struct cursor_spec spec = {
 		.streams = 1u << STREAM_ACTIVITY,
-		.t_min = since_ns,
+		.t_min = before(since_ns, VMM_LATE_NS),
 		.t_max = until_ns ? until_ns : 1,
 		.kinds = kinds,
 	};
@@ -219,7 +261,7 @@ int suspects_read(struct suspects_book **out, struct reader *r, const struct sta
 	b->state = state;
 	b->gpa = gpa;
 	b->end = end;
-	b->since_ns = since_ns;
+	b->since_ns = spec.t_min;
 	const int ret = reader_each(r, &spec, take, b, NULL, err, err_size);
 
 	if (b->n)
@@ -264,18 +306,27 @@ static bool told(const struct suspects *s, const struct suspect *one)
 	return false;
 }
 
-static bool is_device(const struct suspect *s)
+static bool is_vmm(const struct suspect *s)
 {
-	return s->kind == SUSPECT_DEVICE || s->kind == SUSPECT_RING;
+	return s->kind == SUSPECT_VMM || s->kind == SUSPECT_VMM_SOMEWHERE;
 }
 
-/* A device beside the bytes comes last. */
+/* Told of with its place. */
+static bool is_placed(const struct suspect *s)
+{
+	return s->kind == SUSPECT_DEVICE || s->kind == SUSPECT_RING || s->kind == SUSPECT_VMM;
+}
+
+/* Who wrote beside the bytes comes last. */
 static int rank(const struct suspect *s)
 {
-	return is_device(s) && !s->bytes ? SUSPECT_KVM + 1 : (int)s->kind;
+	return is_placed(s) && !s->bytes ? SUSPECT_VMM_SOMEWHERE + 1 : (int)s->kind;
 }
 
-/* Devices that wrote the bytes; then who stored; then the others; in the order of time each. */
+/*
+ * Who wrote the bytes: devices, the VMM, by calls that named them; then who stored to the page, as
+ * its fault names no more than that; then the others; in the order of time each.
+ */
 static int order(const void *a, const void *b)
 {
 	const struct suspect *x = a, *y = b;
@@ -285,26 +336,100 @@ static int order(const void *a, const void *b)
 	return moment_before(x->at, y->at) ? -1 : moment_before(y->at, x->at);
 }
 
-void suspects_find(const struct suspects_book *b, const struct suspicion *of, struct suspects *out)
+/* A mapping is told of as it begins and as it ends, and its device's transfer may be, too; a
+ * request as it is taken and as it is completed. */
+static bool told_better(const struct suspects *s, const struct suspect *one)
 {
-	const u64 page = of->gpa & ~PAGE_MASK;
-	const u64 start = of->since_ns < of->log_ns ? of->since_ns : of->log_ns;
+	if (!one->taken && (one->site != VMM_SITE_MAP || one->kind != SUSPECT_VMM))
+		return false;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct suspect *other = &s->list[i];
 
-	*out = (struct suspects){.more = b->more};
+		if (other->gpa != one->gpa)
+			continue;
+		if (one->taken) {
+			if (other->kind == SUSPECT_RING && !other->taken &&
+			    other->request.req == one->request.req)
+				return true;
+			continue;
+		}
+		if (other->kind == SUSPECT_DEVICE)
+			return true;
+		if (other->kind == SUSPECT_VMM && other->phase == VMM_PHASE_CLOSED &&
+		    one->phase != VMM_PHASE_CLOSED && !moment_before(other->at, one->at))
+			return true;
+	}
+	return false;
+}
+
+static void drop_told(struct suspects *s)
+{
+	bool drop[SUSPECTS_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		drop[i] = told_better(s, &s->list[i]);
+	for (size_t i = 0; i < s->n; i++)
+		if (!drop[i])
+			s->list[n++] = s->list[i];
+	s->n = n;
+}
+
+/* Since when one counts: a write, or what opened the page. What the VMM was about to write may have
+ * come after the window began. */
+static u64 counts_since(const struct suspect *s, const struct suspicion *of)
+{
+	if (is_vmm(s) && s->phase == VMM_PHASE_ABOUT && (s->bytes || s->kind != SUSPECT_VMM))
+		return before(of->since_ns, VMM_LATE_NS);
+	if (is_vmm(s) && s->phase == VMM_PHASE_DONE)
+		return before(of->since_ns, VMM_SLACK_NS);
+	return is_placed(s) || is_vmm(s) ? of->since_ns : of->log_ns;
+}
+
+/* The VMM's writes to one place come by the dozen: the last one stands for them. */
+static struct suspect *told_before(struct suspects *s, const struct suspect *one)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct suspect *other = &s->list[i];
+
+		if (other->kind == one->kind && other->site == one->site &&
+		    other->phase == one->phase && other->gpa == one->gpa && other->end == one->end)
+			return other;
+	}
+	return NULL;
+}
+
+static void find_in(const struct suspects_book *b, u64 page, const struct suspicion *of,
+		    struct suspects *out)
+{
+	const u64 start =
+		before(of->since_ns < of->log_ns ? of->since_ns : of->log_ns, VMM_LATE_NS);
+
 	for (size_t i = first_note(b, page, start); i < b->n; i++) {
 		const struct note *at = &b->notes[i];
 		struct suspect one = at->suspect;
 
 		if (at->page != page || one.at.t_ns > of->at.t_ns)
 			break;
-		if (one.at.t_ns <= (is_device(&one) ? of->since_ns : of->log_ns) ||
-		    (at->follows && told(out, &one)))
+		one.bytes = is_placed(&one) && one.gpa < of->end && of->gpa < one.end;
+		if (one.at.t_ns <= counts_since(&one, of) || (at->follows && told(out, &one)))
 			continue;
-		one.bytes = is_device(&one) && one.gpa < of->end && of->gpa < one.end;
-		if (out->n < SUSPECTS_MAX)
+		struct suspect *again = is_vmm(&one) ? told_before(out, &one) : NULL;
+
+		if (again)
+			*again = one;
+		else if (out->n < SUSPECTS_MAX)
 			out->list[out->n++] = one;
 		else
 			out->more++;
 	}
+}
+
+void suspects_find(const struct suspects_book *b, const struct suspicion *of, struct suspects *out)
+{
+	*out = (struct suspects){.more = b->more};
+	find_in(b, of->gpa & ~PAGE_MASK, of, out);
+	find_in(b, ANYWHERE, of, out);
+	drop_told(out);
 	qsort(out->list, out->n, sizeof(out->list[0]), order);
 }

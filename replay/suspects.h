@@ -9,10 +9,12 @@
 #include "ledger.h"
 
 enum suspect_kind {
-	SUSPECT_RING, /* a device completed a request: its used ring lies here, which the VMM writes
-		       */
+	SUSPECT_RING,	/* a device took or completed a request: its used ring lies here, which the
+			 * VMM writes */
 	SUSPECT_DEVICE, /* a transfer wrote to the page; `bytes` says whether to the bytes in
 			   question */
+	SUSPECT_VMM,   /* the VMM wrote to the page by itself, or let a device of its write; `bytes`
+			*/
 	SUSPECT_STORE, /* a vCPU's store made the page writable: the first of the window, others may
 			* have followed, by any vCPU */
 	SUSPECT_LOAD,  /* a vCPU's load did: any vCPU may have stored afterwards */
@@ -21,6 +23,7 @@ enum suspect_kind {
 	SUSPECT_MARK,  /* KVM marked it dirty in a vCPU's KVM_RUN, outside a fault of its: it
 			* emulated an  instruction, or wrote something of its own */
 	SUSPECT_KVM,   /* KVM marked it dirty, and no vCPU was running: a write of its own */
+	SUSPECT_VMM_SOMEWHERE, /* the VMM wrote, it is not known where */
 };
 
 struct suspect {
@@ -32,10 +35,13 @@ struct suspect {
 	bool rip_known;
 	u64 rip, cs_base, cr3;
 	u8 cpl;
-	/* SUSPECT_DEVICE, SUSPECT_RING: the transfer, or the ring */
+	/* SUSPECT_DEVICE, SUSPECT_RING, SUSPECT_VMM: the transfer, the ring, what was written or
+	 * was open to be */
 	u64 gpa, end;
 	struct request request;
 	bool bytes;
+	bool taken;	/* SUSPECT_RING: when it took the request, not when it completed it */
+	u8 site, phase; /* SUSPECT_VMM*: enum vmm_site, vmm_phase */
 };
 
 #define SUSPECTS_MAX 32

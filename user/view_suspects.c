@@ -14,13 +14,42 @@ static const struct {
 } kinds[] = {
 	[SUSPECT_RING] = {"used-ring", ORIGIN_VIRTQUEUE, NULL},
 	[SUSPECT_DEVICE] = {"transfer", ORIGIN_VIRTQUEUE, NULL},
+	[SUSPECT_VMM] = {"vmm-write", ORIGIN_VMM, NULL},
 	[SUSPECT_STORE] = {"store-fault", ORIGIN_VCPU, "opened it, by a store"},
 	[SUSPECT_LOAD] = {"load-fault", ORIGIN_VCPU,
 			  "opened it, by a load: it stored nothing then"},
 	[SUSPECT_WALK] = {"page-walk", ORIGIN_KVM, "had its address translated by this page table"},
 	[SUSPECT_MARK] = {"mark", ORIGIN_KVM, "was served when KVM wrote to it"},
 	[SUSPECT_KVM] = {"mark", ORIGIN_KVM, NULL},
+	[SUSPECT_VMM_SOMEWHERE] = {"vmm-somewhere", ORIGIN_VMM, NULL},
 };
+
+#define NAME_ROW(num, name, text) {num, text},
+static const struct enum_name sites[] = {ENUM_VMM_SITE(NAME_ROW){0, NULL}};
+#undef NAME_ROW
+
+/* A device's, of which only that it had the memory mapped is known. */
+static bool is_mapping(const struct suspect *s)
+{
+	return s->kind == SUSPECT_VMM && s->site == VMM_SITE_MAP;
+}
+
+static enum origin suspect_origin(const struct suspect *s)
+{
+	return is_mapping(s) ? ORIGIN_DMA : kinds[s->kind].origin;
+}
+
+static const char *suspect_how(const struct suspect *s)
+{
+	if (!is_mapping(s))
+		return kinds[s->kind].how;
+	return s->phase == VMM_PHASE_CLOSED ? "unmapped" : "mapped";
+}
+
+static const char *site_name(const struct suspect *s)
+{
+	return enum_name(sites, s->site) ?: "?";
+}
 
 /* Of one version after the other: the runs of one are asked about in a row. */
 static bool same_version(const struct suspicion *a, const struct suspicion *b)
@@ -82,8 +111,8 @@ void view_suspects_json(struct json *j, const struct view *view, const struct su
 		json_open(j, NULL, '{');
 		json_u64(j, "seq", one->at.seq);
 		json_u64(j, "t_ns", one->at.t_ns);
-		json_str(j, "origin", origin_name(kinds[one->kind].origin));
-		json_str(j, "how", kinds[one->kind].how);
+		json_str(j, "origin", origin_name(suspect_origin(one)));
+		json_str(j, "how", suspect_how(one));
 		if (one->vcpu != VCPU_NONE)
 			json_u64(j, "vcpu", one->vcpu);
 		if (one->rip_known) {
@@ -105,6 +134,12 @@ void view_suspects_json(struct json *j, const struct view *view, const struct su
 			json_u64(j, "queue", one->request.queue);
 			json_u64(j, "req", one->request.req);
 		}
+		if (one->kind == SUSPECT_VMM) {
+			json_hex(j, "gpa", one->gpa);
+			json_u64(j, "len", one->end - one->gpa);
+		}
+		if (kinds[one->kind].origin == ORIGIN_VMM)
+			json_str(j, "site", site_name(one));
 		if (one->tid)
 			json_u64(j, "host_tid", one->tid);
 		json_close(j, '}');
@@ -126,13 +161,41 @@ static void vcpu_text(FILE *f, const struct view *view, const struct suspect *on
 	fputs(kinds[one->kind].text, f);
 }
 
+static void vmm_text(FILE *f, const struct suspect *one)
+{
+	const char *did = "QEMU itself wrote";
+
+	if (one->kind == SUSPECT_VMM_SOMEWHERE && one->phase == VMM_PHASE_OPENED) {
+		fprintf(f, "QEMU itself began to write all of memory (%s)", site_name(one));
+		return;
+	}
+	if (one->kind == SUSPECT_VMM_SOMEWHERE) {
+		fprintf(f, "QEMU itself wrote, it is not known where (%s)", site_name(one));
+		return;
+	}
+	if (is_mapping(one))
+		did = one->phase == VMM_PHASE_CLOSED ? "a device of QEMU's wrote"
+						     : "a device of QEMU's could write";
+	fprintf(f, "%s 0x%llx+%llu (%s)%s", did, (unsigned long long)one->gpa,
+		(unsigned long long)(one->end - one->gpa), site_name(one),
+		one->bytes ? "" : ", beside it");
+}
+
+/* Somebody who is known to have come near these bytes. */
+static bool is_near(const struct suspect *s)
+{
+	return s->bytes || (s->kind >= SUSPECT_STORE && s->kind <= SUSPECT_KVM);
+}
+
 void view_suspects_text(FILE *f, const struct view *view, const struct suspects *s)
 {
 	char time[40], name[48];
+	bool near = false;
 
 	for (size_t i = 0; i < s->n; i++) {
 		const struct suspect *one = &s->list[i];
 
+		near |= is_near(one);
 		fprintf(f, "    %-12s%s  ", i ? "" : "candidate",
 			view_time(one->at.t_ns, time, sizeof(time)));
 		if (kinds[one->kind].origin == ORIGIN_VIRTQUEUE)
@@ -140,11 +203,14 @@ void view_suspects_text(FILE *f, const struct view *view, const struct suspects 
 				state_device_name(view->state, one->request.dev, name,
 						  sizeof(name)),
 				one->request.queue, (unsigned long long)one->request.req,
-				one->kind == SUSPECT_RING ? "was completed in its used ring"
-							  : "wrote",
+				one->kind != SUSPECT_RING ? "wrote"
+				: one->taken		  ? "was taken, its used ring is"
+							  : "was completed in its used ring",
 				(unsigned long long)one->gpa,
 				(unsigned long long)(one->end - one->gpa),
 				one->bytes ? "" : ", beside it");
+		else if (kinds[one->kind].origin == ORIGIN_VMM)
+			vmm_text(f, one);
 		else if (one->kind == SUSPECT_KVM)
 			fputs("KVM wrote to it, with no vCPU running", f);
 		else
@@ -153,11 +219,11 @@ void view_suspects_text(FILE *f, const struct view *view, const struct suspects 
 	}
 	if (s->more)
 		fprintf(f, "                and %llu more\n", (unsigned long long)s->more);
-	if (!s->n)
-		fputs("    candidate   any vCPU: no fault was told of, so that the instruction is "
-		      "not "
-		      "known\n",
-		      f);
+	if (!near)
+		fprintf(f,
+			"    %-12sany vCPU: no fault was told of, so that the instruction is not "
+			"known\n",
+			s->n ? "" : "candidate");
 }
 
 void view_watch(char *buf, size_t size, u64 gpa, u64 end)

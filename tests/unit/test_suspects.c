@@ -54,6 +54,19 @@ static void transfer(u64 gpa, u32 len, u64 req)
 	scribe_put(&s, &ev.h, EVENT_vq_sg);
 }
 
+static void vmm_write(enum vmm_site site, enum vmm_phase phase, u64 gpa, u64 len)
+{
+	const bool open = phase == VMM_PHASE_OPENED || phase == VMM_PHASE_OPEN;
+	struct event_vmm_write ev = {.gpa = gpa,
+				     .len = open ? 0 : len,
+				     .span = site == VMM_SITE_MAP ? len : 0,
+				     .site = site,
+				     .phase = phase,
+				     .placed = gpa != 0};
+
+	scribe_put(&s, &ev.h, EVENT_vmm_write);
+}
+
 /* KVM's log was read at log_ns: from then on a vCPU that writes has to open the page. */
 static u64 log_ns;
 
@@ -198,6 +211,81 @@ static void devices_are_ranked(void **state)
 	scribe_end(&s);
 }
 
+/* By a call that named the bytes: before whoever had the page opened. Nowhere in particular: after
+ * all but what is known to lie beside them. */
+static void the_vmm_is_ranked(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	vmm_write(VMM_SITE_RW, VMM_PHASE_ABOUT, PAGE + 0x100, 4);
+	vmm_write(VMM_SITE_RESET, VMM_PHASE_OPENED, 0, 0);
+	fault(PAGE, 7, 0x111, 0, false);
+	vmm_write(VMM_SITE_DEBUG, VMM_PHASE_ABOUT, PAGE + 10, 4);
+	vmm_write(VMM_SITE_DEBUG, VMM_PHASE_ABOUT, PAGE + 0x1000, 4);
+	transfer(PAGE, 64, 1);
+	version(PAGE, 8, "abcd", 0);
+	const struct suspects found = find(PAGE + 8, PAGE + 12, 0);
+
+	assert_int_equal(found.n, 5);
+	assert_int_equal(found.list[0].kind, SUSPECT_DEVICE);
+	assert_int_equal(found.list[1].kind, SUSPECT_VMM);
+	assert_int_equal(found.list[1].site, VMM_SITE_DEBUG);
+	assert_true(found.list[1].bytes);
+	assert_int_equal(found.list[2].kind, SUSPECT_STORE);
+	assert_int_equal(found.list[3].kind, SUSPECT_VMM_SOMEWHERE);
+	assert_int_equal(found.list[3].site, VMM_SITE_RESET);
+	assert_int_equal(found.list[4].site, VMM_SITE_RW);
+	assert_false(found.list[4].bytes);
+	scribe_end(&s);
+}
+
+/* Told of before it is done: the copy before may have come in between. One that wrote, did. */
+static void about_to_write(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	vmm_write(VMM_SITE_MAP, VMM_PHASE_CLOSED, PAGE, 512);
+	vmm_write(VMM_SITE_PHYSICAL, VMM_PHASE_ABOUT, PAGE + 8, 4);
+	vmm_write(VMM_SITE_SET, VMM_PHASE_ABOUT, PAGE + 0x800, 4);
+	s.t_ns += VMM_LATE_NS / 2;
+	version(PAGE, 8, "abcd", s.t_ns);
+	struct suspects found = find(PAGE + 8, PAGE + 12, s.t_ns - 1000);
+
+	assert_int_equal(found.n, 1);
+	assert_int_equal(found.list[0].site, VMM_SITE_PHYSICAL);
+	found = find(PAGE + 8, PAGE + 12, s.t_ns + VMM_LATE_NS);
+	assert_int_equal(found.n, 0);
+	scribe_end(&s);
+}
+
+/* Once, by what tells most: a transfer, the end of a mapping; repeated writes by the last. */
+static void the_same_is_told_once(void **state)
+{
+	(void)state;
+	scribe_begin(&s);
+	vmm_write(VMM_SITE_MAP, VMM_PHASE_OPENED, PAGE, 512);
+	vmm_write(VMM_SITE_MAP, VMM_PHASE_OPENED, PAGE + 0x800, 512);
+	transfer(PAGE, 512, 1);
+	vmm_write(VMM_SITE_MAP, VMM_PHASE_CLOSED, PAGE, 512);
+	vmm_write(VMM_SITE_MAP, VMM_PHASE_CLOSED, PAGE + 0x800, 512);
+	vmm_write(VMM_SITE_MAP, VMM_PHASE_OPEN, PAGE + 0xc00, 64);
+	for (u32 i = 0; i < 2 * SUSPECTS_MAX; i++)
+		vmm_write(VMM_SITE_SET_DIRTY, VMM_PHASE_DONE, PAGE, 4096);
+	const u64 last_ns = s.t_ns;
+	version(PAGE, 8, "abcd", 0);
+	const struct suspects found = find(PAGE + 8, PAGE + 12, 0);
+
+	assert_int_equal(found.n, 4);
+	assert_int_equal(found.more, 0);
+	assert_int_equal(found.list[0].kind, SUSPECT_DEVICE);
+	assert_int_equal(found.list[1].site, VMM_SITE_SET_DIRTY);
+	assert_int_equal(found.list[1].at.t_ns, last_ns);
+	assert_int_equal(found.list[2].gpa, PAGE + 0x800);
+	assert_int_equal(found.list[2].phase, VMM_PHASE_CLOSED);
+	assert_int_equal(found.list[3].phase, VMM_PHASE_OPEN);
+	scribe_end(&s);
+}
+
 static void too_many_are_counted(void **state)
 {
 	(void)state;
@@ -324,6 +412,9 @@ int main(void)
 		cmocka_unit_test(tables_on_the_way_are_no_store),
 		cmocka_unit_test(kvm_writes),
 		cmocka_unit_test(devices_are_ranked),
+		cmocka_unit_test(the_vmm_is_ranked),
+		cmocka_unit_test(about_to_write),
+		cmocka_unit_test(the_same_is_told_once),
 		cmocka_unit_test(too_many_are_counted),
 		cmocka_unit_test(who_answers_candidates),
 		cmocka_unit_test(what_nobody_wrote_is_unexplained),
