@@ -161,6 +161,14 @@ $(G)/net.elf: $(guest_base32) $(G)/obj32/net.o tests/guests/guest.ld
 $(G)/net.img: $(G)/net.bin tests/guests/guests.mk
 	$(guest_image)
 
+# balloon: gives pages to a virtio balloon, and then does nothing more.
+guests: $(G)/balloon.img $(G)/balloon.addr
+addr_balloon := pages BALLOON_PAGES_GPA +BALLOON_PAGES_BYTES\nrings BALLOON_RINGS_GPA +BALLOON_RINGS_BYTES\nfree BALLOON_FREE_GPA +BALLOON_FREE_BYTES\n
+$(G)/balloon.elf: $(guest_base32) $(G)/obj32/balloon.o tests/guests/guest.ld
+	$(guest_link) -m elf_i386
+$(G)/balloon.img: $(G)/balloon.bin tests/guests/guests.mk
+	$(guest_image)
+
 # tables: page tables in watched pages, each used for the first time by another instruction.
 guests: $(G)/tables.img $(G)/tables.addr
 addr_tables := tables TABLES_GPA +TABLES_BYTES\n

@@ -234,6 +234,33 @@ RULES = {
                             {"": (NEVER, "the guest has no page tables")}),
 }
 
+
+def vmm(name, happens, least=0, silent=""):
+    name = "vmm__" + name
+    RULES[name] = happens, {"": (LEAST, some(name, least)) if least else (NEVER, silent)}
+
+
+vmm("address_space_write", "devices' registers", 1)
+vmm("address_space_rw", "{MMIO_STORES} stores and {MMIO_LOADS} loads where no RAM is",
+    DID["MMIO_STORES"] + DID["MMIO_LOADS"])
+vmm("address_space_set", "fw_cfg fills memory", 1)
+vmm("cpu_physical_memory_rw", "the machine is made", 1)
+vmm("address_space_write_rom", "the machine is made", 1)
+vmm("cpu_memory_rw_debug", "no debugger", silent="no debugger")
+vmm("cpu_get_phys_page_attrs_debug_ret", "no debugger", silent="no debugger")
+vmm("address_space_map", "{DISK_REQUESTS} requests", DID["DISK_REQUESTS"])
+vmm("address_space_map_ret", "{DISK_REQUESTS} requests", DID["DISK_REQUESTS"])
+vmm("address_space_unmap", "{DISK_REQUESTS} requests", DID["DISK_REQUESTS"])
+vmm("address_space_stw_le_cached_slow", "no virtual IOMMU", silent="no virtual IOMMU")
+for word in ("stb", "stw_le", "stl_le", "stq_le"):
+    vmm("address_space_" + word, "no interrupt by a message", silent="no interrupt by a message")
+vmm("memory_region_set_dirty", "the machine is made", 1)
+vmm("ram_block_discard_range", "no balloon", silent="no balloon")
+vmm("qemu_loadvm_state", "no loadvm", silent="no loadvm")
+vmm("cpu_synchronize_all_post_init", "the machine is made", 1)
+vmm("qemu_system_reset", "a reset ({TALLY_RESETS}), doubled by SeaBIOS", 1 + 2 * DID["TALLY_RESETS"])
+vmm("cpu_synchronize_all_post_reset", "the same, done", 1 + 2 * DID["TALLY_RESETS"])
+
 tap = None
 
 
@@ -354,8 +381,8 @@ def main():
 
     def run_guest():
         nonlocal facts
-        facts = record("tally", "kvm", "dirty-bitmap", "--with", "mmu", "--watch",
-                       ranges("tally")["watched"])
+        facts = record("tally", "kvm", "dirty-bitmap", "--with", "mmu", "--with", "vmm",
+                       "--watch", ranges("tally")["watched"])
 
     def run_with_ring():
         nonlocal by_ring
