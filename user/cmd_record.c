@@ -70,7 +70,7 @@ const struct option cmd_record_options[] = {
 	OPTION_TEXT(0, "ring-size", "SIZE", struct args, ring_size,
 		    "of the ring buffer of each CPU, a power of two; 8M when not given"),
 	OPTION_LIST(0, "with", "GROUP", struct args, with,
-		    "turn on probes: mmu (faults, mappings, dirty pages), vmm (its own writes)"),
+		    "turn on probes: mmu (faults, mappings), vmm (QEMU's writes)"),
 	OPTION_LIST(0, "without", "PROBE", struct args, without,
 		    "leave a probe off (vmblame check lists them)"),
 	OPTION_FLAG('q', "quiet", struct args, quiet, "no closing lines"),

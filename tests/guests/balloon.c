@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Gives pages that it has filled to a virtio balloon, says "balloon: ready" when they are gone, and
- * stays: what changes from then on is the VMM's doing.
+ * Fills pages, says "balloon: filled", and when a debugger has written to BALLOON_GO_GPA gives them
+ * to a virtio balloon. When they are gone it says "balloon: ready", and stays: what changes from
+ * then on is the VMM's doing.
  */
 #include "balloon_layout.h"
 #include "guest.h"
@@ -22,6 +23,10 @@ unsigned guest_main(void)
 		pages[i] = BALLOON_FILL;
 	for (u32 i = 0; i < NPAGES; i++)
 		list[i] = BALLOON_PAGES_GPA / RING_PAGE + i;
+
+	serial_text("balloon: filled\n");
+	while (!*(volatile u32 *)BALLOON_GO_GPA)
+		;
 
 	const u16 io = pci_find(VIRTIO_BALLOON_PCI, "no virtio balloon on PCI bus 0");
 

@@ -8,6 +8,7 @@
 #define BALLOON_RINGS_GPA   0x1900000
 #define BALLOON_RINGS_BYTES 0x3000
 #define BALLOON_LIST_GPA    0x1a00000 /* numbers of the pages, 4 bytes each */
+#define BALLOON_GO_GPA	    0x1b00000 /* zero until it may go on */
 #define BALLOON_FREE_GPA    0x1c00000 /* nobody in the guest stores here */
 #define BALLOON_FREE_BYTES  0x4000
 

@@ -163,7 +163,7 @@ $(G)/net.img: $(G)/net.bin tests/guests/guests.mk
 
 # balloon: gives pages to a virtio balloon, and then does nothing more.
 guests: $(G)/balloon.img $(G)/balloon.addr
-addr_balloon := pages BALLOON_PAGES_GPA +BALLOON_PAGES_BYTES\nrings BALLOON_RINGS_GPA +BALLOON_RINGS_BYTES\nfree BALLOON_FREE_GPA +BALLOON_FREE_BYTES\n
+addr_balloon := pages BALLOON_PAGES_GPA +BALLOON_PAGES_BYTES\ngo BALLOON_GO_GPA +4\nfree BALLOON_FREE_GPA +BALLOON_FREE_BYTES\n
 $(G)/balloon.elf: $(guest_base32) $(G)/obj32/balloon.o tests/guests/guest.ld
 	$(guest_link) -m elf_i386
 $(G)/balloon.img: $(G)/balloon.bin tests/guests/guests.mk

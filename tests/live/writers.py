@@ -13,6 +13,7 @@ RAM = 0, 64 * MIB
 ROM = 0xfffc0010  # in the BIOS
 LOADED = 0x1c02000  # what a loader puts there at each reset
 FREE = int(ranges("balloon")["free"].split("+")[0], 0)
+GO = int(ranges("balloon")["go"].split("+")[0], 0)
 BALLOONED = ranges("balloon")["pages"]
 WORD = "c0ffee42"
 
@@ -28,10 +29,10 @@ def command(gdb, *more):
             f"loader,file={tap.path('loaded')},addr={LOADED:#x},force-raw=on", "-gdb", f"unix:{gdb},server=on,wait=off", *more]
 
 
-def versions(trace, gpa):
+def versions(trace, gpa, found="found changed (device)"):
     """What history says of a range of a trace that is still being written."""
     done = run([VMBLAME, "history", trace, f"{gpa:#x}+8", "--json"])
-    return done.out.count("found changed (device)")
+    return done.out.count(found)
 
 
 def poke(running, gdb, gpa, data):
@@ -42,9 +43,9 @@ def poke(running, gdb, gpa, data):
     awaited(running, gpa, before)
 
 
-def awaited(running, gpa, before):
+def awaited(running, gpa, before, *found):
     end = time.monotonic() + 60 * SLOW
-    while versions(running.trace, gpa) == before:
+    while versions(running.trace, gpa, *found) == before:
         expect(time.monotonic() < end, f"{gpa:#x}: no harvest found it changed")
         time.sleep(0.1)
 
@@ -58,6 +59,12 @@ def scenario(store):
     sock = tap.path("gdb")
     with Whole(tap.path("writers"), command(sock), RAM, hole=(0xa0000, 0xc0000), mode="pages") as running:
         store.append(running)
+        running.console.wait("balloon: filled", 120)
+        awaited(running, int(BALLOONED.split("+")[0], 0), 0, "found changed (dirty log)")
+        gdb = Gdb(sock)
+        poke(running, gdb, GO, "01")
+        gdb("D")
+        gdb.socket.close()
         running.console.wait("balloon: ready", 120)
         gdb = Gdb(sock)  # the guest stands still from here on
         poke(running, gdb, FREE + 16, WORD)
