@@ -79,6 +79,8 @@ static void candidates_json(struct json *j, struct printer *s, const struct view
 	json_u64(j, "t_ns", w->write->since_ns);
 	json_u64(j, "t_end_ns", w->write->at.t_ns);
 	json_str(j, "precision", "page");
+	if (w->write->origin != ORIGIN_NONE)
+		json_str(j, "origin", origin_name(w->write->origin));
 	if (w->bytes)
 		json_bytes(j, "bytes", w->bytes, w->end - w->gpa);
 	if (w->old)
@@ -87,6 +89,13 @@ static void candidates_json(struct json *j, struct printer *s, const struct view
 	if (suspects)
 		view_suspects_json(j, &s->view, suspects);
 	json_close(j, ']');
+}
+
+/* It was found changed, and this is what is said of the change. */
+static bool found_changed(const struct answer *a)
+{
+	return a->write && a->write->version_how &&
+	       (a->verdict == VERDICT_CANDIDATES || a->verdict == VERDICT_UNEXPLAINED);
 }
 
 static void answer_json(struct printer *s, const struct run *run, unsigned rank)
@@ -115,7 +124,7 @@ static void answer_json(struct printer *s, const struct run *run, unsigned rank)
 		json_u64(&j, "len", run->end - run->gpa);
 		if (!a->write && a->bytes)
 			json_bytes(&j, "bytes", a->bytes, run->end - run->gpa);
-		if (a->verdict == VERDICT_CANDIDATES)
+		if (found_changed(a))
 			candidates_json(&j, s, &w);
 		else if (a->write) {
 			json_open(&j, "candidates", '[');
