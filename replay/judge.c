@@ -431,6 +431,8 @@ static void answer_candidates(struct case_file *c, struct answer *a)
 		answer_silent(c, a);
 		return;
 	}
+	c->from = (struct moment){w->since_ns, 0};
+	a->covers = covers_since(c);
 	a->verdict = VERDICT_CANDIDATES;
 	snprintf(a->detail, sizeof(a->detail),
 		 "changed between %llu.%09llu s and %llu.%09llu s; nobody was seen to store these "

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/delta.h"
+
 /* Transfers whose captures may still come, at most; bytes of further ones are not known. */
 #define PENDING_MAX 2048
 
@@ -329,4 +331,53 @@ int memory_untouched(const struct state *s, u64 gpa, u64 end, struct moment limi
 			*known += m.spans[i].end - m.spans[i].gpa;
 	free(m.spans);
 	return err;
+}
+
+struct doubts {
+	u64 gpa, end;
+	struct moment limit;
+	bool *known;
+};
+
+static int doubts_take(void *arg, const struct event *ev, u64 seq, const struct stores *stores)
+{
+	const struct event_version *v = (const struct event_version *)ev;
+	const struct doubts *d = arg;
+	struct delta delta;
+
+	(void)stores;
+	if (!v || moment_before((struct moment){ev->t_ns, seq}, d->limit) ||
+	    v->t0_ns >= d->limit.t_ns || v->len > sizeof(v->data))
+		return 0;
+	for (delta = delta_open(v->data, v->len); delta_next(&delta);) {
+		const u64 gpa = v->gpa + delta.off, end = gpa + delta.len;
+
+		for (u64 at = gpa > d->gpa ? gpa : d->gpa; at < end && at < d->end; at++)
+			d->known[at - d->gpa] = false;
+	}
+	return 0;
+}
+
+int memory_show(struct reader *r, const struct state *s, u64 gpa, size_t len, struct moment limit,
+		u8 *data, bool *known, char *err, size_t err_size)
+{
+	static const bool versions[EVENT_MAX] = {[EVENT_version] = true};
+	/* Windows do not reach over a comparison of all memory. */
+	const struct comparison *next = state_comparison(s, gpa, limit);
+	const struct cursor_spec spec = {
+		.streams = 1u << STREAM_CONTENT,
+		.gpa = gpa,
+		.gpa_end = gpa + len,
+		.t_min = limit.t_ns,
+		.t_max = next && !moment_before(next->at, limit) ? next->at.t_ns : 0,
+		.kinds = versions,
+	};
+	struct doubts doubts = {gpa, gpa + len, limit, known};
+	int ret = memory_read(r, s, gpa, len, limit, data, known, err, err_size);
+
+	if (!ret && !moment_is_end(limit))
+		ret = reader_each(r, &spec, doubts_take, &doubts, NULL, err, err_size);
+	for (size_t i = 0; !ret && i < len; i++)
+		data[i] = known[i] ? data[i] : 0;
+	return ret;
 }

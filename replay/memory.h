@@ -15,6 +15,11 @@
 int memory_read(struct reader *r, const struct state *s, u64 gpa, size_t len, struct moment limit,
 		u8 *data, bool *known, char *err, size_t err_size);
 
+/* The same, less the bytes of which it is not known whether they had changed yet: a page that was
+ * found changed did so in a window that holds the moment. */
+int memory_show(struct reader *r, const struct state *s, u64 gpa, size_t len, struct moment limit,
+		u8 *data, bool *known, char *err, size_t err_size);
+
 /* For a range of any size that nothing in the trace touches (reader_touches()): how many of its
  * bytes are known, and so zero. 0 or -ENOMEM. */
 int memory_untouched(const struct state *s, u64 gpa, u64 end, struct moment limit, u64 *known);

@@ -433,3 +433,36 @@ void suspects_find(const struct suspects_book *b, const struct suspicion *of, st
 	drop_told(out);
 	qsort(out->list, out->n, sizeof(out->list[0]), order);
 }
+
+enum origin suspect_origin(const struct suspect *s)
+{
+	static const enum origin origins[] = {
+		[SUSPECT_RING] = ORIGIN_VIRTQUEUE,    [SUSPECT_DEVICE] = ORIGIN_VIRTQUEUE,
+		[SUSPECT_VMM] = ORIGIN_VMM,	      [SUSPECT_STORE] = ORIGIN_VCPU,
+		[SUSPECT_LOAD] = ORIGIN_VCPU,	      [SUSPECT_WALK] = ORIGIN_KVM,
+		[SUSPECT_MARK] = ORIGIN_KVM,	      [SUSPECT_KVM] = ORIGIN_KVM,
+		[SUSPECT_VMM_SOMEWHERE] = ORIGIN_VMM,
+	};
+
+	/* A device's, of which only that it had the memory mapped is known. */
+	return s->kind == SUSPECT_VMM && s->site == VMM_SITE_MAP ? ORIGIN_DMA : origins[s->kind];
+}
+
+enum origin suspects_class(const struct suspects *s, const struct write *w, u16 covers)
+{
+	const u16 vcpu = 1u << ORIGIN_VCPU | 1u << ORIGIN_KVM;
+	const u16 all = (1u << ORIGIN_UNSEEN) - (1u << ORIGIN_VCPU);
+	u16 classes = 0;
+
+	if ((covers & all) != all || s->more)
+		return ORIGIN_NONE;
+	for (size_t i = 0; i < s->n; i++)
+		classes |= (u16)(1u << suspect_origin(&s->list[i]));
+	/* KVM's log has it: a vCPU stored, or KVM did, whether that was told of or not. */
+	if (w->version_how == VERSION_HOW_LOG && !(classes & vcpu))
+		return ORIGIN_NONE;
+	for (enum origin o = ORIGIN_VCPU; o < ORIGIN_UNSEEN; o++)
+		if (classes == 1u << o)
+			return o;
+	return ORIGIN_NONE;
+}

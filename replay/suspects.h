@@ -44,6 +44,8 @@ struct suspect {
 	u8 site, phase; /* SUSPECT_VMM*: enum vmm_site, vmm_phase */
 };
 
+enum origin suspect_origin(const struct suspect *s);
+
 #define SUSPECTS_MAX 32
 
 struct suspects {
@@ -68,5 +70,9 @@ int suspects_read(struct suspects_book **out, struct reader *r, const struct sta
 		  u64 end, u64 since_ns, u64 until_ns, char *err, size_t err_size);
 void suspects_close(struct suspects_book *b); /* NULL is fine */
 void suspects_find(const struct suspects_book *b, const struct suspicion *of, struct suspects *out);
+
+/* The one class of writer that all of them are of, where every class was observed (`covers`, of the
+ * answer) and what found the change tells of no other; else ORIGIN_NONE. */
+enum origin suspects_class(const struct suspects *s, const struct write *w, u16 covers);
 
 #endif

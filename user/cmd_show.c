@@ -44,7 +44,7 @@ static int window_read(const struct dump *d, u64 gpa, size_t *len)
 	char err[512];
 
 	*len = d->range.end - gpa < WINDOW ? d->range.end - gpa : WINDOW;
-	if (memory_read(d->trace->reader, d->trace->state, gpa, *len, d->limit, d->data, d->known,
+	if (memory_show(d->trace->reader, d->trace->state, gpa, *len, d->limit, d->data, d->known,
 			err, sizeof(err)))
 		return fail("%s", err);
 	return 0;

@@ -71,7 +71,8 @@ static void classes_json(struct json *j, u16 covers)
 }
 
 /* A page that was found changed: the window, and who could have. */
-static void candidates_json(struct json *j, struct printer *s, const struct view_write *w)
+static void candidates_json(struct json *j, struct printer *s, const struct view_write *w,
+			    u16 covers)
 {
 	const struct suspects *suspects = view_suspects(&s->suspects, w);
 
@@ -89,6 +90,10 @@ static void candidates_json(struct json *j, struct printer *s, const struct view
 	if (suspects)
 		view_suspects_json(j, &s->view, suspects);
 	json_close(j, ']');
+	const enum origin class =
+		suspects ? suspects_class(suspects, w->write, covers) : ORIGIN_NONE;
+	if (class != ORIGIN_NONE)
+		json_str(j, "class", origin_name(class));
 }
 
 /* It was found changed, and this is what is said of the change. */
@@ -125,7 +130,7 @@ static void answer_json(struct printer *s, const struct run *run, unsigned rank)
 		if (!a->write && a->bytes)
 			json_bytes(&j, "bytes", a->bytes, run->end - run->gpa);
 		if (found_changed(a))
-			candidates_json(&j, s, &w);
+			candidates_json(&j, s, &w, a->covers);
 		else if (a->write) {
 			json_open(&j, "candidates", '[');
 			json_open(&j, NULL, '{');
@@ -208,8 +213,15 @@ static void answer_text(struct printer *s, const struct run *run, unsigned rank)
 		const struct suspects *suspects = view_suspects(&s->suspects, &w);
 		char watch[80];
 
+		const enum origin class =
+			suspects ? suspects_class(suspects, a->write, a->covers) : ORIGIN_NONE;
+
 		if (suspects)
 			view_suspects_text(stdout, &s->view, suspects);
+		if (class != ORIGIN_NONE)
+			printf("    class       %s alone: all others were observed, and none wrote "
+			       "here\n",
+			       origin_name(class));
 		view_watch(watch, sizeof(watch), run->gpa, run->end);
 		printf("    exactly     %s tells of each store\n", watch);
 	}

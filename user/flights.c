@@ -139,3 +139,12 @@ const struct flight_map *flights_mapped(const struct flights *f, size_t *i, u64 
 	}
 	return NULL;
 }
+
+u64 flights_open(const struct flights *f)
+{
+	u64 n = f->beyond;
+
+	for (size_t i = 0; i < f->nmaps; i++)
+		n += f->map[i].n > 0 ? (u64)f->map[i].n : 0;
+	return n;
+}

@@ -49,6 +49,8 @@ void flights_copied(struct flights *f, u64 t0_ns);
 /* Memory that a device may write to, from now on; no more. */
 void flights_map(struct flights *f, u64 hva, u64 size, u64 t_ns);
 void flights_unmap(struct flights *f, u64 hva, u64 size, u64 t_ns);
+/* How many mappings there are now. */
+u64 flights_open(const struct flights *f);
 /* The next mapping from number *i on that touches [hva,end), or NULL; *i moves behind it. */
 const struct flight_map *flights_mapped(const struct flights *f, size_t *i, u64 hva, u64 end);
 

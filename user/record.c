@@ -313,7 +313,9 @@ static void marks_put(struct record *r)
 
 		if (r->npages)
 			record_look(r, CONTENT_WHY_MARK);
-		const struct event_mark ev = mark_event(due.name, record_now(r));
+		/* Ahead of all that comes after the comparison. */
+		const u64 t_ns = exact ? record_pages_exact_ns(r) : record_now(r);
+		const struct event_mark ev = mark_event(due.name, t_ns);
 		record_take(r, &ev.h);
 		if (r->log)
 			record_pages_go_on(r);

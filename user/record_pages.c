@@ -17,7 +17,8 @@
 
 #include "user/record_pages.h"
 
-#define HOLD_NS 2000000000ull
+#define HOLD_NS	 2000000000ull
+#define DRAIN_NS 500000000ull
 
 /* Bytes; 0 when it cannot be told. */
 static u64 memory_available(void)
@@ -356,6 +357,28 @@ static void ask_to_hold(struct record *r)
 	}
 }
 
+/* What devices have begun comes to its end while the vCPUs stand still, and is in what is known
+ * then.
+ */
+static void io_wait(struct record *r)
+{
+	const u64 until_ns = record_now(r) + DRAIN_NS;
+	u64 n;
+
+	for (;;) {
+		record_drain(r);
+		n = flights_open(&r->log->flights);
+		if (!n || record_now(r) >= until_ns)
+			break;
+		poll(NULL, 0, 1);
+		link_beat(r->link);
+	}
+	if (n)
+		record_say("%" PRIu64 " transfers of devices are still under way: what they write "
+			   "to may change yet",
+			   n);
+}
+
 bool record_pages_stop(struct record *r)
 {
 	struct record_pages *p = r->log;
@@ -363,11 +386,18 @@ bool record_pages_stop(struct record *r)
 	if (!p->begun || p->failed || p->ended || r->over)
 		return false;
 	ask_to_hold(r);
-	if (p->held)
+	if (p->held) {
+		io_wait(r);
 		exact_pass(r, VERSION_HOW_SCRUB);
-	else if (link_pid(r->link))
+	} else if (link_pid(r->link)) {
 		record_say("the vCPUs did not stop: memory is as of several moments");
+	}
 	return p->held && !p->failed;
+}
+
+u64 record_pages_exact_ns(const struct record *r)
+{
+	return r->log->exact_ns;
 }
 
 void record_pages_go_on(struct record *r)

@@ -123,6 +123,7 @@ void record_pages_armed(struct record *r);
 /* Stops the vCPUs and copies what changed: memory is known exactly until they go on. False when it
  * is not, which has been said. */
 bool record_pages_stop(struct record *r);
+u64 record_pages_exact_ns(const struct record *r); /* when that was */
 void record_pages_go_on(struct record *r);
 void record_pages_summary(const struct record *r);
 /* A version or a content has its place in the order of time; within: it belongs to the recording.

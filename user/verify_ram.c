@@ -102,7 +102,7 @@ static int window_compare(struct sides *c, u64 gpa, u64 end, bool touched)
 	}
 	if (!touched && zero(c->dump, n))
 		return untouched(c, gpa, end);
-	ret = memory_read(s->reader, s->state, gpa, n, s->limit, c->trace, c->known, c->err,
+	ret = memory_show(s->reader, s->state, gpa, n, s->limit, c->trace, c->known, c->err,
 			  c->err_size);
 	for (size_t at = 0; at < n && !ret; at += BLOCK)
 		ret = block_compare(c, gpa + at, at, n - at < BLOCK ? n - at : BLOCK);

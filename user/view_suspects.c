@@ -9,19 +9,17 @@
 
 static const struct {
 	const char *how;
-	enum origin origin;
 	const char *text;
 } kinds[] = {
-	[SUSPECT_RING] = {"used-ring", ORIGIN_VIRTQUEUE, NULL},
-	[SUSPECT_DEVICE] = {"transfer", ORIGIN_VIRTQUEUE, NULL},
-	[SUSPECT_VMM] = {"vmm-write", ORIGIN_VMM, NULL},
-	[SUSPECT_STORE] = {"store-fault", ORIGIN_VCPU, "opened it, by a store"},
-	[SUSPECT_LOAD] = {"load-fault", ORIGIN_VCPU,
-			  "opened it, by a load: it stored nothing then"},
-	[SUSPECT_WALK] = {"page-walk", ORIGIN_KVM, "had its address translated by this page table"},
-	[SUSPECT_MARK] = {"mark", ORIGIN_KVM, "was served when KVM wrote to it"},
-	[SUSPECT_KVM] = {"mark", ORIGIN_KVM, NULL},
-	[SUSPECT_VMM_SOMEWHERE] = {"vmm-somewhere", ORIGIN_VMM, NULL},
+	[SUSPECT_RING] = {"used-ring", NULL},
+	[SUSPECT_DEVICE] = {"transfer", NULL},
+	[SUSPECT_VMM] = {"vmm-write", NULL},
+	[SUSPECT_STORE] = {"store-fault", "opened it, by a store"},
+	[SUSPECT_LOAD] = {"load-fault", "opened it, by a load: it stored nothing then"},
+	[SUSPECT_WALK] = {"page-walk", "had its address translated by this page table"},
+	[SUSPECT_MARK] = {"mark", "was served when KVM wrote to it"},
+	[SUSPECT_KVM] = {"mark", NULL},
+	[SUSPECT_VMM_SOMEWHERE] = {"vmm-somewhere", NULL},
 };
 
 #define NAME_ROW(num, name, text) {num, text},
@@ -32,11 +30,6 @@ static const struct enum_name sites[] = {ENUM_VMM_SITE(NAME_ROW){0, NULL}};
 static bool is_mapping(const struct suspect *s)
 {
 	return s->kind == SUSPECT_VMM && s->site == VMM_SITE_MAP;
-}
-
-static enum origin suspect_origin(const struct suspect *s)
-{
-	return is_mapping(s) ? ORIGIN_DMA : kinds[s->kind].origin;
 }
 
 static const char *suspect_how(const struct suspect *s)
@@ -125,7 +118,7 @@ void view_suspects_json(struct json *j, const struct view *view, const struct su
 		}
 		if (one->rip_known && one->cpl != 0xff)
 			json_u64(j, "cpl", one->cpl);
-		if (kinds[one->kind].origin == ORIGIN_VIRTQUEUE) {
+		if (suspect_origin(one) == ORIGIN_VIRTQUEUE) {
 			json_hex(j, "gpa", one->gpa);
 			json_u64(j, "len", one->end - one->gpa);
 			json_str(j, "dev",
@@ -138,7 +131,7 @@ void view_suspects_json(struct json *j, const struct view *view, const struct su
 			json_hex(j, "gpa", one->gpa);
 			json_u64(j, "len", one->end - one->gpa);
 		}
-		if (kinds[one->kind].origin == ORIGIN_VMM)
+		if (suspect_origin(one) == ORIGIN_VMM)
 			json_str(j, "site", site_name(one));
 		if (one->tid)
 			json_u64(j, "host_tid", one->tid);
@@ -198,7 +191,7 @@ void view_suspects_text(FILE *f, const struct view *view, const struct suspects 
 		near |= is_near(one);
 		fprintf(f, "    %-12s%s  ", i ? "" : "candidate",
 			view_time(one->at.t_ns, time, sizeof(time)));
-		if (kinds[one->kind].origin == ORIGIN_VIRTQUEUE)
+		if (suspect_origin(one) == ORIGIN_VIRTQUEUE)
 			fprintf(f, "%s queue %u request %llu %s 0x%llx+%llu%s",
 				state_device_name(view->state, one->request.dev, name,
 						  sizeof(name)),
@@ -209,7 +202,7 @@ void view_suspects_text(FILE *f, const struct view *view, const struct suspects 
 				(unsigned long long)one->gpa,
 				(unsigned long long)(one->end - one->gpa),
 				one->bytes ? "" : ", beside it");
-		else if (kinds[one->kind].origin == ORIGIN_VMM)
+		else if (suspect_origin(one) == ORIGIN_VMM)
 			vmm_text(f, one);
 		else if (one->kind == SUSPECT_KVM)
 			fputs("KVM wrote to it, with no vCPU running", f);

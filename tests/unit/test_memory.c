@@ -2,6 +2,7 @@
 /* Memory at a moment: the newest thing known of each byte, and nothing that is not known. */
 #include "scribe.h"
 
+#include "formats/delta.h"
 #include "replay/memory.h"
 
 /* What [gpa, gpa + strlen(expected)) held; '?' stands for a byte that is not known. */
@@ -182,6 +183,61 @@ static void the_top_of_the_address_space(void **state)
 	scribe_end(&s);
 }
 
+static void version(struct scribe *s, u64 gpa, u32 off, const char *was, const char *now, u64 t0_ns)
+{
+	struct event_version ev = {.gpa = gpa, .t0_ns = t0_ns, .how = VERSION_HOW_LOG};
+	u8 pages[2][DELTA_PAGE] = {0};
+
+	memcpy(pages[0] + off, was, strlen(was));
+	memcpy(pages[1] + off, now, strlen(now));
+	ev.len = (u16)delta_make(pages[0], pages[1], ev.data);
+	ev.sum = delta_sum(pages[1]);
+	scribe_put(s, &ev.h, EVENT_version);
+}
+
+/* As holds(), of memory that was found changed. */
+static void shows(struct scribe *s, u64 gpa, struct moment limit, const char *expected)
+{
+	const size_t len = strlen(expected);
+	char text[64] = "", err[256] = "";
+	bool known[64];
+	u8 data[64];
+
+	assert_int_equal(
+		memory_show(s->reader, s->state, gpa, len, limit, data, known, err, sizeof(err)),
+		0);
+	for (size_t i = 0; i < len; i++)
+		text[i] = known[i] ? (char)data[i] : '?';
+	assert_string_equal(text, expected);
+}
+
+/* A change has a window: within it a byte may have been the one or the other. */
+static void what_changes_in_a_window_is_not_known_there(void **state)
+{
+	struct scribe s;
+
+	(void)state;
+	scribe_begin(&s);
+	scribe_watch(&s, 0, 0x10000);
+	scribe_cover(&s, ORIGIN_KVM, true, WHY_NONE, 0, 0x10000);
+	scribe_compared(&s, 0, 0x10000, 0, 0);		       /* 4 */
+	version(&s, 0x1000, 4, "\0\0\0\0", "abcd", 4000);      /* 5 */
+	scribe_put(&s, &(struct event_mark){0}.h, EVENT_mark); /* 6 */
+	version(&s, 0x1000, 4, "abcd", "abxd", 4500); /* 7: since the copy before was begun */
+	scribe_compared(&s, 0, 0x10000, 0, 0);	      /* 8 */
+	version(&s, 0x1000, 4, "abxd", "ABxd", 8000); /* 9: since the comparison */
+	scribe_compared(&s, 0, 0x10000, 0, 0);	      /* 10 */
+	scribe_read(&s);
+	shows(&s, 0x1004, (struct moment){4600, 5}, "????");
+	shows(&s, 0x1004, after(5), "ab?d");
+	shows(&s, 0x1004, after(6), "ab?d");
+	shows(&s, 0x1004, after(7), "abxd");
+	shows(&s, 0x1004, (struct moment){8000, 9}, "abxd"); /* the moment of the comparison */
+	shows(&s, 0x1004, (struct moment){8500, 9}, "??xd");
+	shows(&s, 0x1004, MOMENT_END, "ABxd");
+	scribe_end(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +250,7 @@ int main(void)
 		cmocka_unit_test(used_rings_are_not_known),
 		cmocka_unit_test(what_vhost_may_write_is_not_known),
 		cmocka_unit_test(the_top_of_the_address_space),
+		cmocka_unit_test(what_changes_in_a_window_is_not_known_there),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -402,6 +402,30 @@ static void what_nobody_wrote_is_unexplained(void **state)
 	assert_int_equal(scrubbed(all, vhost_runs), VERDICT_UNKNOWN);
 }
 
+/* Said where all of them are of one class, and nobody else can have written. */
+static void one_class_alone(void **state)
+{
+	const u16 all = (1u << ORIGIN_UNSEEN) - (1u << ORIGIN_VCPU);
+	const struct write log = {.version_how = VERSION_HOW_LOG};
+	const struct write device = {.version_how = VERSION_HOW_DEVICE};
+	struct suspects of = {.n = 2, .list = {{.kind = SUSPECT_STORE}, {.kind = SUSPECT_LOAD}}};
+
+	(void)state;
+	assert_int_equal(suspects_class(&of, &log, all), ORIGIN_VCPU);
+	assert_int_equal(suspects_class(&of, &log, all & ~(1u << ORIGIN_DMA)), ORIGIN_NONE);
+	of.more = 1;
+	assert_int_equal(suspects_class(&of, &log, all), ORIGIN_NONE);
+	of.more = 0;
+	of.list[1].kind = SUSPECT_DEVICE;
+	assert_int_equal(suspects_class(&of, &log, all), ORIGIN_NONE);
+	/* The log has it: the transfer alone it was not. */
+	of.list[0].kind = SUSPECT_RING;
+	assert_int_equal(suspects_class(&of, &log, all), ORIGIN_NONE);
+	assert_int_equal(suspects_class(&of, &device, all), ORIGIN_VIRTQUEUE);
+	of.n = 0;
+	assert_int_equal(suspects_class(&of, &log, all), ORIGIN_NONE);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -418,6 +442,7 @@ int main(void)
 		cmocka_unit_test(too_many_are_counted),
 		cmocka_unit_test(who_answers_candidates),
 		cmocka_unit_test(what_nobody_wrote_is_unexplained),
+		cmocka_unit_test(one_class_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
