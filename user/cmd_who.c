@@ -325,8 +325,6 @@ int cmd_who(int argc, char **argv)
 		if (!ret)
 			ret = ask_file(&trace, &place, &q, &s, err, sizeof(err));
 		free(place.parts);
-		if (ret > 0)
-			return ret;
 	} else {
 		ret = query_run(trace.reader, trace.state, &q, show_run, &s, NULL, err,
 				sizeof(err));
@@ -334,5 +332,7 @@ int cmd_who(int argc, char **argv)
 	view_suspects_close(&s.suspects);
 	if (ret < 0)
 		return fail("%s", err);
+	if (ret && !ferror(stdout))
+		return ret;
 	return output_finish(s.unanswered ? EXIT_NO_ANSWER : 0);
 }

@@ -88,7 +88,7 @@ static void give_up(struct record *r, int err)
 
 /* --- slots --- */
 
-static void cover_slot(struct record *r, u64 t_ns, const struct ram *ram, bool on)
+static void cover_slot(struct record *r, u64 t_ns, const struct ram *ram, bool on, enum why why)
 {
 	static const enum origin origins[] = {ORIGIN_VCPU, ORIGIN_KVM, ORIGIN_MAP};
 
@@ -97,7 +97,7 @@ static void cover_slot(struct record *r, u64 t_ns, const struct ram *ram, bool o
 			.h = {.t_ns = t_ns, .kind = EVENT_cover, .vcpu = VCPU_NONE},
 			.origin = origins[i],
 			.on = on,
-			.why = on ? WHY_NONE : WHY_NO_RAM,
+			.why = why,
 			.gpa = ram->gpa,
 			.size = ram->size,
 		};
@@ -118,7 +118,7 @@ static bool slot_gone(struct record *r, const struct ram *now, u64 t_ns)
 		if (p->ram[i].slot_gpa == now->slot_gpa && p->ram[i].slot_size == now->slot_size)
 			return false;
 		if (p->begun)
-			cover_slot(r, t_ns, &p->ram[i], false);
+			cover_slot(r, t_ns, &p->ram[i], false, WHY_NO_RAM);
 		p->ram[i] = p->ram[--p->nram];
 	}
 	return true;
@@ -137,7 +137,7 @@ static void part_add(struct record *r, const struct ram *ram, u64 t_ns)
 	}
 	p->ram[p->nram++] = *ram;
 	if (p->begun)
-		cover_slot(r, t_ns, ram, true);
+		cover_slot(r, t_ns, ram, true, WHY_NONE);
 	if (p->begun && ram->readonly && !p->failed) {
 		int err = copies_add_run(r, ram->hva, ram->size / PAGE, VERSION_HOW_MAP);
 
@@ -248,7 +248,7 @@ void record_pages_start(struct record *r)
 	if (p->begun || r->over || !fits(r))
 		return;
 	for (size_t i = 0; i < p->nram; i++)
-		cover_slot(r, record_now(r), &p->ram[i], true);
+		cover_slot(r, record_now(r), &p->ram[i], true, WHY_NONE);
 	exact_pass(r, VERSION_HOW_PASS);
 	p->begun = true;
 	p->log_ns = p->next_log_ns = record_now(r);
@@ -303,6 +303,50 @@ static int set_take(struct record *r, struct agent_pages *shared, u32 set)
 	return err ? err : copies_flush(r);
 }
 
+/* The end of the block that holds hva; hva when none does. */
+static u64 block_end(const struct agent_pages *shared, u64 hva)
+{
+	const u64 nblocks = __atomic_load_n(&shared->nblocks, __ATOMIC_ACQUIRE);
+
+	for (u64 i = 0; i < nblocks && i < AGENT_BLOCKS; i++) {
+		const u64 start = __atomic_load_n(&shared->block[i].hva, __ATOMIC_RELAXED);
+		const u64 size = __atomic_load_n(&shared->block[i].npages, __ATOMIC_RELAXED) * PAGE;
+
+		if (hva - start < size && start + size > hva)
+			return start + size;
+	}
+	return hva;
+}
+
+static bool followed(const struct agent_pages *shared, const struct ram *ram)
+{
+	const u64 end = ram->hva + ram->size;
+	u64 at = ram->hva;
+
+	for (unsigned n = 0; at < end && n < AGENT_BLOCKS; n++)
+		at = block_end(shared, at);
+	return at >= end || ram->readonly;
+}
+
+/* The guest has more memory than the agent has bits for: what vCPUs store to the rest is not known.
+ */
+static void look_beyond(struct record *r, const struct agent_pages *shared)
+{
+	struct record_pages *p = r->log;
+	const u64 beyond = __atomic_load_n(&shared->beyond, __ATOMIC_RELAXED);
+
+	for (size_t i = 0; i < p->nram && beyond != p->beyond; i++) {
+		if (p->ram[i].left_out || followed(shared, &p->ram[i]))
+			continue;
+		p->ram[i].left_out = true;
+		record_say("memory at 0x%" PRIx64 " is more than can be followed (%u GiB in %u "
+			   "slots): the vCPUs' stores to it are not known",
+			   p->ram[i].gpa, (unsigned)(AGENT_PAGES >> 18), AGENT_BLOCKS);
+		cover_slot(r, record_now(r), &p->ram[i], false, WHY_NOT_WATCHED);
+	}
+	p->beyond = beyond;
+}
+
 void record_pages_harvested(struct record *r, const struct agent_msg *msg)
 {
 	struct record_pages *p = r->log;
@@ -319,6 +363,7 @@ void record_pages_harvested(struct record *r, const struct agent_msg *msg)
 	const u64 t0_ns = record_now(r);
 	/* What devices wrote, as far as it is told. */
 	record_drain(r);
+	look_beyond(r, shared);
 	err = set_take(r, shared, msg->num[1] & 1);
 	if (!err)
 		err = copies_devices(r, t0_ns);
@@ -417,7 +462,7 @@ void record_pages_armed(struct record *r)
 	if (p->held)
 		exact_pass(r, VERSION_HOW_PASS);
 	for (size_t i = 0; i < p->nram; i++)
-		cover_slot(r, record_now(r), &p->ram[i], true);
+		cover_slot(r, record_now(r), &p->ram[i], true, WHY_NONE);
 	p->begun = true;
 	record_pages_go_on(r);
 }

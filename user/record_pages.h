@@ -32,6 +32,7 @@ struct ram {
 	u32 id;
 	u64 gpa, size, hva;
 	bool readonly;
+	bool left_out;		 /* by the agent: it is not in the log */
 	u64 slot_gpa, slot_size; /* all of it */
 };
 
@@ -81,6 +82,7 @@ struct record_pages {
 	u64 next_log_ns;
 	u64 exact_ns; /* the last moment at which all copies were made while nobody ran */
 	u64 versions, copied, torn, epochs;
+	u64 beyond; /* pages that the agent had no room for */
 	/* What the VMM and its devices write, past the log (record_devices.c). */
 	struct flights flights;
 	struct vmm_ring {

@@ -135,6 +135,26 @@ early() {
 	refused 1 "it has not begun" "$VMBLAME" mark "$R" early && guest_told q && guest_ended 33
 }
 check "before --from there is nothing to mark" early
+a_part() {
+	begin --ram 0x10000+4 --shadow-max 1M || return 1
+	guest_told w && guest_says 1 wrote && guest_told q && guest_ended 33 && held 1 &&
+		run 3 "$VMBLAME" who "$R" 0x20000+4 && grep -q 'UNKNOWN' "$tmp/out"
+}
+check "--ram RANGE: its pages, and no others" a_part
+no_room() {
+	"$VMBLAME" record -o "$R.none" --shadow-max 1M -- $QEMU $SERIAL >"$tmp/out" 2>"$tmp/err" </dev/null
+	[ $? -eq 125 ] && grep -q 'more than the 1.0 MiB of --shadow-max' "$tmp/err" && [ ! -s "$tmp/out" ]
+}
+check "--shadow-max: copies may take more, and the guest is not started" no_room
+huge() {
+	guest_begin "$VMBLAME" record -o "$R" --force --ram 0x10000+4 --ram 100G+4K -- $QEMU $SERIAL -m 160G \
+		-object memory-backend-ram,id=m,size=160G,reserve=off -machine pc,memory-backend=m
+	guest_says 1 ready && guest_told w && guest_says 1 wrote && guest_told q && guest_ended 33 || return 1
+	grep -q '0x1900000000 is more than can be followed' "$tmp/err" && held 1 &&
+		run 3 "$VMBLAME" who "$R" 100G+4 && grep -q 'UNKNOWN not-watched' "$tmp/out"
+}
+check "a guest with more memory than can be followed: what is not known is said" huge
+
 refuses "a file that is none" 1 "not a vmblame trace" "$VMBLAME" mark "$0" here
 refuses "a file that is not there" 1 "No such file" "$VMBLAME" mark "$tmp/none.vmb" here
 refuses "a name that is none" 2 "a mark's name is a letter" "$VMBLAME" mark "$R" 12s
