@@ -151,7 +151,7 @@ def two_mmio():
         path = image(f"{gpa:x}", gpa, count)
         traces[gpa] = tap.path(f"{gpa:x}.vmb")
         args = [a.replace(f"{GUESTS}/mmioloop.img", path) for a in qemu("mmioloop")]
-        commands.append(record_args(traces[gpa], "--with", "mmu") + args)
+        commands.append(record_args(traces[gpa], "--mode", "events", "--with", "mmu") + args)
     at_once(commands)
     for gpa, count in machines.items():
         expect(info(traces[gpa])["lost"] == 0, "events were lost")
@@ -183,7 +183,7 @@ def two_watched():
 def foreign_zap():
     """This process makes KVM drop one guest's mappings: that is the one that it is told of."""
     traces = [tap.path("zapped.vmb"), tap.path("spared.vmb")]
-    guests = [Told(record_args(trace, "--with", "mmu")) for trace in traces]
+    guests = [Told(record_args(trace, "--mode", "events", "--with", "mmu")) for trace in traces]
     try:
         for guest in guests:
             guest.told("w", "wrote")

@@ -274,7 +274,7 @@ def record(name, accel, mode, *options):
     command = [accel if a == "kvm" else a
                for a in qemu("tally", "-qmp", f"unix:{sock},server=on,wait=off")
                if a != "-no-reboot"]
-    args = record_args(trace, *options) + command
+    args = record_args(trace, "--mode", "events", *options) + command
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True) as process:
         qmp = Qmp(sock, process)
