@@ -409,8 +409,10 @@ static void answer_silent(struct case_file *c, struct answer *a)
 		     : all && !vhost ? VERDICT_UNEXPLAINED
 				     : VERDICT_UNKNOWN;
 	a->lost = losses.count;
+	const struct horizon dma = coverage_horizon(coverage, ORIGIN_DMA, c->piece->gpa, w->at);
+	const bool vfio = dma.why == WHY_VFIO && !observed_since(&dma, c->from);
 	if (a->verdict == VERDICT_UNKNOWN)
-		a->why = vhost ? WHY_VHOST : WHY_NO_PROBE;
+		a->why = vhost ? WHY_VHOST : vfio ? WHY_VFIO : WHY_NO_PROBE;
 	snprintf(a->detail, sizeof(a->detail),
 		 "changed between %llu.%09llu s and %llu.%09llu s, and nobody who was observed "
 		 "wrote%s",

@@ -16,9 +16,11 @@
 #include <string.h>
 
 #include "user/record_pages.h"
+#include "user/vfio.h"
 
 #define HOLD_NS	 2000000000ull
 #define DRAIN_NS 500000000ull
+#define VFIO_NS	 1000000000ull
 
 /* Bytes; 0 when it cannot be told. */
 static u64 memory_available(void)
@@ -373,10 +375,32 @@ void record_pages_harvested(struct record *r, const struct agent_msg *msg)
 		give_up(r, err);
 }
 
+/* Hardware that the guest drives itself writes past all probes. It may come later (hotplug). */
+static void look_for_vfio(struct record *r, u64 now_ns)
+{
+	struct record_pages *p = r->log;
+	const struct event_cover ev = {
+		.h = {.t_ns = now_ns, .kind = EVENT_cover, .vcpu = VCPU_NONE},
+		.origin = ORIGIN_DMA,
+		.why = WHY_VFIO,
+	};
+
+	if (p->vfio || now_ns < p->vfio_due_ns)
+		return;
+	p->vfio_due_ns = now_ns + VFIO_NS;
+	p->vfio = vfio_used(r->vmm);
+	if (!p->vfio)
+		return;
+	record_say("the VMM uses VFIO: what such a device writes is not seen");
+	record_take(r, &ev.h);
+}
+
 void record_pages_step(struct record *r, u64 now_ns)
 {
 	struct record_pages *p = r->log;
 
+	if (p->begun && !p->ended)
+		look_for_vfio(r, now_ns);
 	if (!p->begun || p->asked || p->failed || p->ended || now_ns < p->due_ns)
 		return;
 	p->due_ns = now_ns + p->epoch_ns;

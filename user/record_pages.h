@@ -82,7 +82,9 @@ struct record_pages {
 	u64 next_log_ns;
 	u64 exact_ns; /* the last moment at which all copies were made while nobody ran */
 	u64 versions, copied, torn, epochs;
-	u64 beyond; /* pages that the agent had no room for */
+	bool vfio;	 /* there is hardware that writes unseen */
+	u64 vfio_due_ns; /* when to look for it again */
+	u64 beyond;	 /* pages that the agent had no room for */
 	/* What the VMM and its devices write, past the log (record_devices.c). */
 	struct flights flights;
 	struct vmm_ring {

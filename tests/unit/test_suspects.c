@@ -389,6 +389,11 @@ static void vhost_runs(void)
 	scribe_cover(&s, ORIGIN_VHOST, false, WHY_VHOST, 0, 0);
 }
 
+static void vfio_is_there(void)
+{
+	scribe_cover(&s, ORIGIN_DMA, false, WHY_VFIO, 0, 0);
+}
+
 /* Everybody was watched, and nobody wrote: without any one of them that is not known. */
 static void what_nobody_wrote_is_unexplained(void **state)
 {
@@ -400,6 +405,9 @@ static void what_nobody_wrote_is_unexplained(void **state)
 		assert_int_equal(scrubbed((u16)(all & ~(1u << o)), NULL), VERDICT_UNKNOWN);
 	assert_int_equal(scrubbed(all, some_are_lost), VERDICT_LOST);
 	assert_int_equal(scrubbed(all, vhost_runs), VERDICT_UNKNOWN);
+	assert_int_equal(told.answer[0].why, WHY_VHOST);
+	assert_int_equal(scrubbed(all, vfio_is_there), VERDICT_UNKNOWN);
+	assert_int_equal(told.answer[0].why, WHY_VFIO);
 }
 
 /* Said where all of them are of one class, and nobody else can have written. */
