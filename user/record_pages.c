@@ -49,7 +49,7 @@ int record_pages_open(struct record *r)
 		free(p);
 		return -ENOMEM;
 	}
-	p->memory.pagemap = -1;
+	p->memory.pagemap = p->memory.file = -1;
 	p->epoch_ns = r->opts->epoch_ns;
 	r->log = p;
 	return 0;

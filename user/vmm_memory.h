@@ -21,6 +21,8 @@ struct vmm_memory {
 	FILE *maps;
 	u64 start, end; /* of the mapping that was asked for last */
 	bool anonymous;
+	int file;   /* what it maps, if that is a file that can be opened; else -1 */
+	u64 offset; /* in it, of the start */
 };
 
 void vmm_memory_open(struct vmm_memory *m, pid_t pid);
@@ -31,7 +33,8 @@ void vmm_memory_close(struct vmm_memory *m);
 int vmm_memory_read(const struct vmm_memory *m, const u64 *hva, size_t n, u8 *to);
 
 /* Which of the n pages from hva on may hold anything but zeroes: private anonymous memory that was
- * never touched does not, and is better not touched by us. n at most VMM_WINDOW_MAX. */
+ * never touched does not, nor do holes of a file (a memfd, shared memory, hugetlbfs), and both are
+ * better not touched by us. n at most VMM_WINDOW_MAX. */
 void vmm_memory_touched(struct vmm_memory *m, u64 hva, size_t n, bool *touched);
 
 #endif

@@ -180,6 +180,9 @@ RULES = {
     "machine__qemu_system_reset": ("a reset ({TALLY_RESETS}), doubled by SeaBIOS",
                                    {"": (EXACT, resets)}),
     "machine__qemu_system_reset_request": ("the same, asked for", {"": (EXACT, reset_requests)}),
+    "machine__qemu_system_guest_panicked": ("no panic", {"": (NEVER, "no panic")}),
+    "machine__qemu_system_guest_crashloaded": ("no panic", {"": (NEVER, "no panic")}),
+    "machine__kvm_userspace_exit": ("no triple fault", {"": (NEVER, "no triple fault")}),
     "machine__kvm_vm_ioctl": ("memory slots set", {"": (LEAST, some("machine__kvm_vm_ioctl", 10))}),
     "virtqueue__virtio_init": ("one virtio device",
                                {"": (EXACT, fires("vq_device", "virtqueue__virtio_init"))}),
@@ -274,7 +277,7 @@ def record(name, accel, mode, *options):
     command = [accel if a == "kvm" else a
                for a in qemu("tally", "-qmp", f"unix:{sock},server=on,wait=off")
                if a != "-no-reboot"]
-    args = record_args(trace, "--mode", "events", *options) + command
+    args = record_args(trace, *options) + command
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True) as process:
         qmp = Qmp(sock, process)
@@ -386,7 +389,7 @@ def main():
 
     def run_with_ring():
         nonlocal by_ring
-        by_ring = record("ring", f"kvm,dirty-ring-size={RING}", "dirty-ring", "--with",
+        by_ring = record("ring", f"kvm,dirty-ring-size={RING}", "dirty-ring", "--mode", "events", "--with",
                          "mmu__dirty_ring")
 
     ran = tap.attempt("the guest runs with every probe on, and nothing is lost", run_guest)

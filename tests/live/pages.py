@@ -219,7 +219,41 @@ def gap():
     tap.attempt("the recorder is killed: the guest goes on, the trace is true", recorder_killed)
 
 
+def back_end_whole(name, *options):
+    """All of RAM at the end, wherever it comes from; holes stay holes."""
+    args = qemu("stores", *options, exit_device=False)
+    with Whole(tap.path(name), args, RAM, mode="pages") as running:
+        running.console.wait("operations", 120)
+        done = run([VMBLAME, "mark", running.trace, "one"])  # pmemsave would fill them
+        expect(done.status == 0, done.err)
+        fds = f"/proc/{running.pid}/fd"
+        held = [os.stat(f"{fds}/{fd}") for fd in os.listdir(fds)
+                if "memory-backend-memfd" in os.readlink(f"{fds}/{fd}")]
+        for memory in held:
+            expect(memory.st_blocks * 512 < RAM[1] / 4, f"{memory.st_blocks * 512} bytes of it are there")
+        running.end()
+    running.show("end")
+    running.verify()
+    expect(bool(held) == ("memfd" in " ".join(options)), held)
+
+
+def back_ends():
+    shared = os.path.join("/dev/shm", f"vmblame-test-{os.getpid()}")
+    tap.attempt("RAM in a memfd: exact, and its holes are not filled", back_end_whole, "memfd", "-object",
+                "memory-backend-memfd,id=m,size=64M,share=on", "-machine", "pc,memory-backend=m")
+    tap.attempt("RAM in a file: exact", back_end_whole, "file", "-object",
+                f"memory-backend-file,id=m,size=64M,share=on,mem-path={shared}", "-machine",
+                "pc,memory-backend=m")
+    if os.path.exists(shared):
+        os.unlink(shared)
+    nodes = []
+    for n in range(2):
+        nodes += ["-object", f"memory-backend-ram,id=m{n},size=32M", "-numa", f"node,memdev=m{n}"]
+    tap.attempt("RAM of two NUMA nodes: exact", back_end_whole, "numa", *nodes)
+
+
 marked()
+back_ends()
 gap()
 unwritable(tap, lambda trace: record_args(trace, "--mode", "pages", "-q") + qemu("stores"), "64k")
 tap.attempt("pages that are only loaded from: nobody", loads_blame_nobody)
