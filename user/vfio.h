@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* It has a VFIO group, container or device open, or iommufd (Linux, Documentation/driver-api/vfio.rst
- * and userspace-api/iommufd.rst). False when its descriptors cannot be read. */
+/* It has a VFIO group, container or device open, or iommufd (Linux,
+ * Documentation/driver-api/vfio.rst and userspace-api/iommufd.rst). False when its descriptors
+ * cannot be read. */
 bool vfio_used(pid_t pid);
 
 #endif
