@@ -94,7 +94,7 @@ static int by_gpa(const void *a, const void *b)
 static int parse_ranges(const char *name, const struct option_list *list, u64 unit,
 			struct gpa_range *out, size_t *nout)
 {
-	struct gpa_range all[OPTION_LIST_MAX];
+	struct gpa_range all[OPTION_LIST_MAX] = {0};
 	const size_t n = list->n;
 
 	_Static_assert(OPTION_LIST_MAX <= MAX_WATCH, "there is room for all");

@@ -38,7 +38,7 @@ static socklen_t name_make(const u8 uuid[16], struct sockaddr_un *address)
 int control_open(struct control **out, const u8 uuid[16], uid_t uid)
 {
 	struct control *c = malloc(sizeof(*c));
-	struct sockaddr_un address;
+	struct sockaddr_un address = {0};
 	const socklen_t len = name_make(uuid, &address);
 
 	*out = NULL;
@@ -131,7 +131,7 @@ int control_ask(const u8 uuid[16], const char *name, struct control_answer *answ
 {
 	const struct timeval wait = {.tv_sec = WAIT_S};
 	struct control_ask asked = {.version = CONTROL_VERSION};
-	struct sockaddr_un address;
+	struct sockaddr_un address = {0};
 	const socklen_t len = name_make(uuid, &address);
 	CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 

@@ -186,9 +186,9 @@ static void trace_is_right(struct bench *b, u64 seed, u64 *versions, u64 *keyfra
 	const struct film_spec film = {.end = UINT64_MAX, .limit = MOMENT_END};
 	static u8 played[PAGES * PAGE];
 	struct verify_counts counts;
-	struct state *state;
+	struct state *state = NULL;
 	struct reader *r;
-	struct film *f;
+	struct film *f = NULL;
 	char path[64], err[256] = "";
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", b->fd);

@@ -304,6 +304,7 @@ static struct {
 	unsigned n;
 	struct run run[8];
 	struct answer answer[8];
+	enum origin origin[8]; /* of the answer's write */
 } told;
 
 static int tell(void *arg, const struct run *run)
@@ -311,6 +312,8 @@ static int tell(void *arg, const struct run *run)
 	(void)arg;
 	assert_true(told.n < 8);
 	told.run[told.n] = *run;
+	if (run->answers[0].write)
+		told.origin[told.n] = run->answers[0].write->origin;
 	told.answer[told.n++] = run->answers[0];
 	return 0;
 }
@@ -369,7 +372,7 @@ static enum verdict scrubbed(u16 covered, void (*more)(void))
 	ask(PAGE + 8, PAGE + 9);
 	assert_int_equal(told.n, 1);
 	verdict = told.answer[0].verdict;
-	assert_int_equal(told.answer[0].write->origin, ORIGIN_UNSEEN);
+	assert_int_equal(told.origin[0], ORIGIN_UNSEEN);
 	scribe_end(&s);
 	return verdict;
 }
