@@ -105,7 +105,7 @@ static void write_failed(struct record *r, int err)
 		   strerror(-err));
 }
 
-static void flush(struct record *r, u64 until_ns)
+void record_flush(struct record *r, u64 until_ns)
 {
 	int err = merge_flush(r->merge, until_ns, record_keep, r);
 
@@ -353,7 +353,7 @@ static void loop(struct record *r, int signal_fd)
 			r->arm_due = false;
 			record_marks_step(r, t_ns);
 			marks_put(r);
-			flush(r, t_ns > SETTLE_NS ? t_ns - SETTLE_NS : 0);
+			record_flush(r, t_ns > SETTLE_NS ? t_ns - SETTLE_NS : 0);
 			if (r->write_err) {
 				release_vmm(r);
 				finish_sources(r);

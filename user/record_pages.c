@@ -233,7 +233,13 @@ static void compared_put(struct record *r, u64 t_ns)
 /* Nobody runs. Everything is as it was found from now on. */
 static void exact_pass(struct record *r, u8 how)
 {
-	int err = r->log->failed ? 0 : copies_pass(r, how);
+	int err = 0;
+
+	/* Copies are to be as of now. */
+	record_drain(r);
+	record_flush(r, record_now(r));
+	if (!r->log->failed)
+		err = copies_pass(r, how);
 
 	if (!err && !r->log->failed)
 		err = scrub_settle(r);

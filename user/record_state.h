@@ -76,6 +76,8 @@ int record_take(void *arg, const struct event *ev);
 /* In the order of time: to the file, if it belongs there. 0 or -errno. */
 int record_keep(void *arg, const struct event *ev);
 int record_write(struct record *r, const struct event *ev);
+/* Writes what waits for its place in the order of time, up to then. */
+void record_flush(struct record *r, u64 until_ns);
 /* Takes everything the rings hold. */
 void record_drain(struct record *r);
 
