@@ -131,7 +131,7 @@ void view_suspects_json(struct json *j, const struct view *view, const struct su
 			json_hex(j, "gpa", one->gpa);
 			json_u64(j, "len", one->end - one->gpa);
 		}
-		if (suspect_origin(one) == ORIGIN_VMM)
+		if (one->kind == SUSPECT_VMM || one->kind == SUSPECT_VMM_SOMEWHERE)
 			json_str(j, "site", site_name(one));
 		if (one->tid)
 			json_u64(j, "host_tid", one->tid);

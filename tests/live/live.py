@@ -144,7 +144,7 @@ def unwritable(tap, command, size):
             with open(pipe, "rb") as reader:
                 reader.read(16)
 
-        thread = threading.Thread(target=read_some)
+        thread = threading.Thread(target=read_some, daemon=True)
         thread.start()
         refused(pipe)
         thread.join()
