@@ -32,6 +32,11 @@ static bool is_mapping(const struct suspect *s)
 	return s->kind == SUSPECT_VMM && s->site == VMM_SITE_MAP;
 }
 
+static bool is_vmm(const struct suspect *s)
+{
+	return s->kind == SUSPECT_VMM || s->kind == SUSPECT_VMM_SOMEWHERE;
+}
+
 static const char *suspect_how(const struct suspect *s)
 {
 	if (!is_mapping(s))
@@ -131,7 +136,7 @@ void view_suspects_json(struct json *j, const struct view *view, const struct su
 			json_hex(j, "gpa", one->gpa);
 			json_u64(j, "len", one->end - one->gpa);
 		}
-		if (one->kind == SUSPECT_VMM || one->kind == SUSPECT_VMM_SOMEWHERE)
+		if (is_vmm(one))
 			json_str(j, "site", site_name(one));
 		if (one->tid)
 			json_u64(j, "host_tid", one->tid);
@@ -202,7 +207,7 @@ void view_suspects_text(FILE *f, const struct view *view, const struct suspects 
 				(unsigned long long)one->gpa,
 				(unsigned long long)(one->end - one->gpa),
 				one->bytes ? "" : ", beside it");
-		else if (suspect_origin(one) == ORIGIN_VMM)
+		else if (is_vmm(one))
 			vmm_text(f, one);
 		else if (one->kind == SUSPECT_KVM)
 			fputs("KVM wrote to it, with no vCPU running", f);
