@@ -419,10 +419,10 @@ static void ask_to_hold(struct record *r)
 	struct record_pages *p = r->log;
 	const u64 until_ns = record_now(r) + HOLD_NS;
 
-	for (int i = 0; i < 2 && !p->held; i++) {
+	for (int i = 0; i < 2 && !p->held && !p->ended; i++) {
 		if (!p->asked)
 			p->asked = !link_send(r->link, AGENT_HARVEST, 1, 0, WHY_NONE);
-		while (p->asked && link_pid(r->link) && record_now(r) < until_ns) {
+		while (p->asked && !p->ended && link_pid(r->link) && record_now(r) < until_ns) {
 			struct pollfd fd = {.fd = link_fd(r->link), .events = POLLIN};
 
 			poll(&fd, 1, 100);
@@ -458,9 +458,12 @@ bool record_pages_stop(struct record *r)
 {
 	struct record_pages *p = r->log;
 
-	if (!p->begun || p->failed || p->ended || r->over)
+	if (!p->begun || p->failed || r->over)
 		return false;
 	ask_to_hold(r);
+	/* The VMM came to its end meanwhile: all was compared then, and has not changed since. */
+	if (p->ended)
+		return !p->failed;
 	if (p->held) {
 		io_wait(r);
 		exact_pass(r, VERSION_HOW_SCRUB);
