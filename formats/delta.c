@@ -11,54 +11,51 @@
 #define LINE  64u
 #define LINES (DELTA_PAGE / LINE)
 
+/* What lies so far ahead is asked for: one reads more slowly than memcmp() otherwise. */
+#define AHEAD 1024
+
+/* Of each line: bit i is 1 where byte i differs. */
 #ifdef __SSE2__
-/* Of 16 bytes: 0xff where they are the same. */
-static __m128i same_16(const u8 *was, const u8 *now)
+static u64 same_16(const u8 *was, const u8 *now)
 {
-	return _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)was),
-			      _mm_loadu_si128((const __m128i *)now));
+	return (u64)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)was),
+						     _mm_loadu_si128((const __m128i *)now)));
 }
 
-static u64 bits_16(__m128i bytes)
+static void find(const u8 *was, const u8 *now, u64 *differs)
 {
-	return (u64)_mm_movemask_epi8(bytes);
-}
-#endif
-
-/* Of 64 bytes: bit i is 1 where byte i differs. */
-static u64 line_differs(const u8 *was, const u8 *now)
-{
-#ifdef __SSE2__
-	const __m128i a = same_16(was, now), b = same_16(was + 16, now + 16),
-		      c = same_16(was + 32, now + 32), d = same_16(was + 48, now + 48);
-
-	if (bits_16(_mm_and_si128(_mm_and_si128(a, b), _mm_and_si128(c, d))) == 0xffff)
-		return 0;
-	return ~(bits_16(a) | bits_16(b) << 16 | bits_16(c) << 32 | bits_16(d) << 48);
-#else
-	u64 differs = 0;
-
-	if (!memcmp(was, now, LINE))
-		return 0;
-	for (u32 i = 0; i < LINE; i++)
-		differs |= (u64)(was[i] != now[i]) << i;
-	return differs;
-#endif
-}
-
-/* The first byte from `at` on, below DELTA_PAGE, whose bit is 1 (with flip ~0: 0); DELTA_PAGE:
- * none. */
-static u32 seek(const u64 *differs, u32 at, u64 flip)
-{
-	u32 line = at / LINE;
-	u64 left = (differs[line] ^ flip) & ~0ull << at % LINE;
-
-	while (!left) {
-		if (++line == LINES)
-			return DELTA_PAGE;
-		left = differs[line] ^ flip;
+	for (u32 i = 0; i < LINES; i++, was += LINE, now += LINE) {
+		__builtin_prefetch(was + AHEAD);
+		__builtin_prefetch(now + AHEAD);
+		differs[i] =
+			~(same_16(was, now) | same_16(was + 16, now + 16) << 16 |
+			  same_16(was + 32, now + 32) << 32 | same_16(was + 48, now + 48) << 48);
 	}
-	return line * LINE + (u32)__builtin_ctzll(left);
+}
+
+#else
+static void find(const u8 *was, const u8 *now, u64 *differs)
+{
+	memset(differs, 0, LINES * sizeof(*differs));
+	for (u32 i = 0; i < DELTA_PAGE; i++)
+		differs[i / LINE] |= (u64)(was[i] != now[i]) << i % LINE;
+}
+#endif
+
+/* Where runs begin and end, in turn. Returns how many there are. */
+static u32 find_edges(const u64 *differs, u16 *edge)
+{
+	u64 before = 0;
+	u32 n = 0;
+
+	for (u32 i = 0; i < LINES; i++) {
+		for (u64 e = differs[i] ^ (differs[i] << 1 | before); e; e &= e - 1)
+			edge[n++] = (u16)(i * LINE + (u32)__builtin_ctzll(e));
+		before = differs[i] >> (LINE - 1);
+	}
+	if (before)
+		edge[n++] = DELTA_PAGE;
+	return n;
 }
 
 static u8 *put(u8 *out, u32 value)
@@ -69,19 +66,39 @@ static u8 *put(u8 *out, u32 value)
 	return out;
 }
 
+/* By lines, as a call of memcpy() takes longer than most runs, and a copy to odd addresses by
+ * REP MOVSB, which it may choose, than any. `room`: a line may be read and written behind a short
+ * one. */
+static void bytes_put(u8 *to, const u8 *from, u32 len, bool room)
+{
+	if (len < LINE && room) {
+		memcpy(to, from, LINE);
+		return;
+	}
+	if (len < LINE) {
+		memcpy(to, from, len);
+		return;
+	}
+	for (u32 i = 0; i < len - LINE; i += LINE)
+		memcpy(to + i, from + i, LINE);
+	memcpy(to + len - LINE, from + len - LINE, LINE);
+}
+
 size_t delta_make(const u8 *was, const u8 *now, u8 *out)
 {
 	u64 differs[LINES];
+	u16 edge[DELTA_PAGE + 1];
 	u8 *to = out;
 
-	for (u32 i = 0; i < LINES; i++)
-		differs[i] = line_differs(was + i * LINE, now + i * LINE);
-	for (u32 at, end = 0; end < DELTA_PAGE && (at = seek(differs, end, 0)) < DELTA_PAGE;) {
-		const u32 stop = seek(differs, at, ~0ull), len = stop - at;
+	find(was, now, differs);
+	const u32 n = find_edges(differs, edge);
+	for (u32 i = 0, end = 0; i < n; i += 2) {
+		const u32 at = edge[i], stop = edge[i + 1], len = stop - at;
 
 		to = put(to, at - end);
 		to = put(to, len - 1);
-		memcpy(to, now + at, len);
+		bytes_put(to, now + at, len,
+			  at <= DELTA_PAGE - LINE && to <= out + DELTA_MAX - LINE);
 		to += len;
 		end = stop;
 	}
