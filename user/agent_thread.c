@@ -109,6 +109,7 @@ static void *thread_main(void *arg)
 	static struct agent_msg msg;
 	struct heart heart = {.seen_ns = sys_now_ns()};
 
+	pthread_setname_np(pthread_self(), "vmblame");
 	while (a->link.fd >= 0 || a->sync_pending) {
 		enum agent_recv got = AGENT_RECV_NONE;
 

@@ -94,6 +94,30 @@ void view_suspects_close(struct view_suspects *s)
 	s->book = NULL;
 }
 
+/* Somebody opened the page: who stores to it after that does so without a fault. */
+static bool was_opened(const struct suspects *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->list[i].kind == SUSPECT_STORE || s->list[i].kind == SUSPECT_LOAD)
+			return true;
+	return false;
+}
+
+/* Somebody who is known to have come near these bytes. */
+static bool is_near(const struct suspect *s)
+{
+	return s->bytes || (s->kind >= SUSPECT_STORE && s->kind <= SUSPECT_KVM);
+}
+
+/* Whether a vCPU may have stored that none of these tells of. */
+static bool any_vcpu(const struct suspects *s)
+{
+	for (size_t i = 0; i < s->n && !was_opened(s); i++)
+		if (is_near(&s->list[i]))
+			return false;
+	return true;
+}
+
 static u64 linear(const struct suspect *s)
 {
 	return s->cs_base + s->rip;
@@ -142,6 +166,12 @@ void view_suspects_json(struct json *j, const struct view *view, const struct su
 			json_u64(j, "host_tid", one->tid);
 		json_close(j, '}');
 	}
+	if (any_vcpu(s)) {
+		json_open(j, NULL, '{');
+		json_str(j, "origin", origin_name(ORIGIN_VCPU));
+		json_str(j, "how", "unseen-store");
+		json_close(j, '}');
+	}
 }
 
 static void vcpu_text(FILE *f, const struct view *view, const struct suspect *one)
@@ -179,21 +209,13 @@ static void vmm_text(FILE *f, const struct suspect *one)
 		one->bytes ? "" : ", beside it");
 }
 
-/* Somebody who is known to have come near these bytes. */
-static bool is_near(const struct suspect *s)
-{
-	return s->bytes || (s->kind >= SUSPECT_STORE && s->kind <= SUSPECT_KVM);
-}
-
 void view_suspects_text(FILE *f, const struct view *view, const struct suspects *s)
 {
 	char time[40], name[48];
-	bool near = false;
 
 	for (size_t i = 0; i < s->n; i++) {
 		const struct suspect *one = &s->list[i];
 
-		near |= is_near(one);
 		fprintf(f, "    %-12s%s  ", i ? "" : "candidate",
 			view_time(one->at.t_ns, time, sizeof(time)));
 		if (suspect_origin(one) == ORIGIN_VIRTQUEUE)
@@ -217,11 +239,11 @@ void view_suspects_text(FILE *f, const struct view *view, const struct suspects 
 	}
 	if (s->more)
 		fprintf(f, "                and %llu more\n", (unsigned long long)s->more);
-	if (!near)
-		fprintf(f,
-			"    %-12sany vCPU: no fault was told of, so that the instruction is not "
-			"known\n",
-			s->n ? "" : "candidate");
+	if (any_vcpu(s))
+		fprintf(f, "    %-12sany vCPU%s\n", s->n ? "" : "candidate",
+			was_opened(s) ? " after it: stores to a page that is open make no fault"
+				      : ": no fault was told of, so that the instruction is not "
+					"known");
 }
 
 void view_watch(char *buf, size_t size, u64 gpa, u64 end)

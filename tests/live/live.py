@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the live tests share: TAP lines, running guests under the recorder, asking the trace."""
 import atexit
+import ctypes
 import json
 import os
 import re
@@ -366,17 +367,47 @@ class Lines:
         return "".join(self.all)
 
 
+class ThreadStopped:
+    """While in it, that thread of another process stands still, and no other."""
+    SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17  # PTRACE_*, linux/ptrace.h
+    WALL = 0x40000000
+
+    def __init__(self, pid, name):
+        tasks = f"/proc/{pid}/task"
+        found = [int(tid) for tid in os.listdir(tasks) if self.name_of(f"{tasks}/{tid}") == name]
+        expect(len(found) == 1, f"{len(found)} threads named {name}")
+        self.tid = found[0]
+        self.ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+        self.ptrace.argtypes = ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p
+
+    @staticmethod
+    def name_of(task):
+        with open(task + "/comm", encoding="ascii") as comm:
+            return comm.read().strip()
+
+    def call(self, request):
+        expect(self.ptrace(request, self.tid, None, None) == 0, os.strerror(ctypes.get_errno()))
+
+    def __enter__(self):
+        self.call(self.SEIZE)
+        self.call(self.INTERRUPT)
+        os.waitpid(self.tid, self.WALL)
+
+    def __exit__(self, *_):
+        self.call(self.DETACH)
+
+
 class Whole:
     """A guest that is recorded with all of its memory, is spoken to by QMP and stays at its end. What
     memory held is saved at each mark, and at the end, as QEMU says it: {name: path}."""
 
-    def __init__(self, path, command, ram, hole=None, mode="full"):
+    def __init__(self, path, command, ram, hole=None, mode="full", options=()):
         self.trace, self.ram, self.path = path + ".vmb", ram, path
         self.hole = hole or (0, 0)  # what is no RAM of it, as offsets
         self.saved, self.took = {}, {}
         sock = path + ".qmp"
         self.process = subprocess.Popen(
-            record_args(self.trace, "--mode", mode) + command +
+            record_args(self.trace, "--mode", mode, *options) + command +
             ["-no-shutdown", "-qmp", f"unix:{sock},server=on,wait=off"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.console, self.err = Lines(self.process.stdout), Lines(self.process.stderr)

@@ -10,8 +10,8 @@ import subprocess
 import time
 import zlib
 
-from live import (OK, SLOW, Tap, VMBLAME, Whole, back_end, expect, info, qemu, ranges, record_args, rows, run, truth,
-                  unwritable, who)
+from live import (OK, SLOW, Tap, ThreadStopped, VMBLAME, Whole, back_end, expect, info, qemu, ranges, record_args,
+                  rows, run, sized, smp_command, smp_image, truth, unwritable, who)
 
 tap = Tap()
 EMULATED = back_end() == "pvm"  # no faults
@@ -19,6 +19,7 @@ MIB = 1 << 20
 RAM = 0, 64 * MIB
 PAGE = 4096
 STORE = 2  # of a fault's error code
+FLAG = int(ranges("smp")["flag"].split("+")[0], 16)
 
 
 def export(trace, text, kinds):
@@ -194,6 +195,20 @@ def recorder_stands_still(store):
         store.append(running)
 
 
+def agent_stands_still(store):
+    """Its thread alone, longer than either side waits for the other; a mark then says that it is not exact."""
+    args = qemu("stores", exit_device=False)
+    with Whole(tap.path("stalled"), args, RAM, mode="pages") as running:
+        running.console.wait("operations", 120)
+        with ThreadStopped(running.pid, "vmblame"):
+            running.console.wait(": ok", 120)
+            done = run([VMBLAME, "mark", "--json", running.trace, "stalled"])
+            expect(done.status == 0 and not json.loads(done.out)["exact"], done.out + done.err)
+        running.end()
+        expect("the vCPUs did not stop" in running.err.text(), running.err.text())
+        store.append(running)
+
+
 def recorder_killed():
     """The guest goes on, and the trace is whole up to there."""
     args = qemu("stores-loop", exit_device=False)
@@ -216,7 +231,35 @@ def gap():
         tap.attempt("still: the end is what pmemsave says", done[0].show, "end")
         tap.attempt("still: verify finds all as it is recorded, and as pmemsave says", done[0].verify)
         tap.attempt("still: each version is a state that the page had", versions_real, done[0], 10)
+    done = []
+    if tap.attempt("the agent's thread stands still: the guest goes on", agent_stands_still, done):
+        tap.attempt("stalled: the end is what pmemsave says", done[0].show, "end")
+        tap.attempt("stalled: verify finds all as it is recorded, and as pmemsave says", done[0].verify)
+        tap.attempt("stalled: each version is a state that the page had", versions_real, done[0], 10)
     tap.attempt("the recorder is killed: the guest goes on, the trace is true", recorder_killed)
+
+
+def two_vcpus():
+    """They store to one word in turn, vCPU n the numbers that n is the rest of less one: nobody is credited with
+    another's, and where only one of them is known the answer says that there may be others."""
+    trace, image = tap.path("two.vmb"), smp_image(tap.path("two.img"), ("spin",), 1, 2, sized(20000, 300))
+    done = run(record_args(trace, "--mode", "pages", "--epoch", "10ms") + smp_command(image, 2), 300)
+    expect(done.status == OK and ": ok" in done.out, done.out + done.err)
+    word, several, told, before = bytearray(8), 0, 0, 0
+    for row in rows("history", trace, f"{FLAG:#x}+8"):
+        if row.get("candidates") is None:
+            continue
+        data, at = bytes.fromhex(row["bytes"]), int(row["gpa"], 16) - FLAG
+        word[at:at + len(data)] = data
+        value = int.from_bytes(word, "little")
+        several += value > before + 1
+        before = value
+        opened = {one["vcpu"] for one in row["candidates"] if one["how"] in ("store-fault", "load-fault")}
+        told += len(opened) == 1
+        expect([one for one in row["candidates"] if one["how"] == "unseen-store"], row)
+    answer = who(trace, f"{FLAG:#x}+1")[0]
+    expect(answer["verdict"] == "CANDIDATES" and answer["precision"] == "page", answer)
+    expect(several > 3 and (told > 3) != EMULATED, f"{several} windows with stores of both, {told} with one fault")
 
 
 def back_end_whole(name, *options):
@@ -253,6 +296,7 @@ def back_ends():
 
 
 marked()
+tap.attempt("two vCPUs, one word: whoever opened the page is not all there is", two_vcpus)
 back_ends()
 gap()
 unwritable(tap, lambda trace: record_args(trace, "--mode", "pages", "-q") + qemu("stores"), "64k")
