@@ -4,7 +4,8 @@
 # lib/modules/V, modules uncompressed. What is prepared is kept in build/kernels (or VMBLAME_KERNELS),
 # with a link by version, and replaced when the archive has a newer one.
 #
-#	tests/vm/kernel.sh VERSION...		6.1, 6.12; exit status 1 when there is no such kernel
+#	tests/vm/kernel.sh VERSION...		6.1, 6.12; 6.1-amd64 (that with the drivers of real
+#						machines); exit status 1 when there is no such kernel
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 cache=${VMBLAME_KERNELS:-$PWD/build/kernels}
@@ -16,9 +17,11 @@ fail() {
 
 # newest VERSION: PACKAGE_ITSVERSION, as apt knows it now. Debian 12 has 6.1, and 6.12 beside it.
 newest() {
-	dots=$(printf %s "$1" | sed 's/\./\\./g')
-	package=$(apt-cache pkgnames "linux-image-$1." 2>/dev/null |
-		grep -E "^linux-image-$dots\.[0-9.]+(-[0-9]+|\+deb[0-9]+)-cloud-amd64-unsigned\$" |
+	number=${1%-amd64} flavour=cloud-
+	[ "$number" = "$1" ] || flavour=
+	dots=$(printf %s "$number" | sed 's/\./\\./g')
+	package=$(apt-cache pkgnames "linux-image-$number." 2>/dev/null |
+		grep -E "^linux-image-$dots\.[0-9.]+(-[0-9]+|\+deb[0-9]+)-${flavour}amd64-unsigned\$" |
 		sort -V | tail -n 1)
 	[ -n "$package" ] || return 1
 	apt-cache show --no-all-versions "$package" | sed -n "s/^Version: /${package}_/p"
@@ -85,7 +88,7 @@ exec 9>"$cache/lock" && flock 9 || exit 1
 # What an interrupted run left; nobody else is at it, by the lock.
 rm -rf "$cache"/.new.*
 for version in "$@"; do
-	case $version in
+	case ${version%-amd64} in
 	*[!0-9.]* | .* | *. | "") fail "no kernel version: '$version'" ;;
 	esac
 	get "$version" || fail "no kernel $version: neither from the archive nor kept in $cache"

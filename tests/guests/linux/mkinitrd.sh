@@ -1,6 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Packs the Linux guest's initrd: busybox and init.	mkinitrd.sh OUTPUT
+# Packs the Linux guest's initrd: busybox and init; with them modules of a kernel (kernel.sh), and what
+# these need, for insmod in the order of their names.
+#
+#	mkinitrd.sh OUTPUT [KERNEL MODULE...]
 set -eu
 out=$(realpath "$1")
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,6 +14,20 @@ mkdir "$tree/bin" "$tree/dev"
 cp "$busybox" "$tree/bin/busybox"
 cp "$here/init" "$tree/init"
 chmod 755 "$tree/init" "$tree/bin/busybox"
+if [ $# -gt 1 ]; then
+	modules=$(echo "$2"/lib/modules/*)
+	shift 2
+	mkdir "$tree/modules"
+	n=100
+	# modules.dep: what a module needs comes behind it, the first of it last.
+	for module; do
+		sed -n "s|^\(.*/$module\.ko\): *|\1 |p" "$modules/modules.dep" | tr ' ' '\n' | tac
+	done | awk 'NF && !seen[$0]++' | while read -r path; do
+		n=$((n + 1))
+		cp "$modules/$path" "$tree/modules/$n-${path##*/}"
+	done
+	ls "$tree"/modules/*-"$1".ko >/dev/null
+fi
 # The same bytes each time: what lies where does not depend on who packed it, or when.
 find "$tree" -exec touch -h -d @0 {} +
 cd "$tree"
