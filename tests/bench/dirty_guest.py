@@ -30,7 +30,7 @@ from live import BUILD, GUESTS, SLOW, Qmp, VMBLAME  # noqa: E402
 
 PAGE = 4096
 ALL_PAGES = (512 << 20) // PAGE  # what percentages are of
-SENT_PAGES = 0x1df00000 // PAGE  # what has content: dirty_layout.h
+SENT_PAGES = 0x1df00000 // PAGE  # what has content: all but the first 32 MiB and the last
 PAGE_SENT = PAGE + 8  # bytes of one in a migration stream
 TURN_S = 0.001
 FIRST_PASS = 200 << 20  # bytes a second

@@ -5,6 +5,8 @@
  * then goes round an empty loop PAUSE times. It makes turns until one more byte comes; then it says
  * "begin", makes TURNS of them and says "end". So what is being measured may settle at that pace
  * before, and the work timed is always the same. A line of three zeroes ends it.
+ *
+ * Its memory ends a megabyte before all of RAM does, as the CMOS tells that.
  */
 #include "dirty_layout.h"
 #include "guest.h"
@@ -12,6 +14,7 @@
 #define SERIAL_DATA 0x3f8
 #define SERIAL_LSR  (SERIAL_DATA + 5)
 #define LSR_READY   1
+#define CMOS_ABOVE  0x34 /* RAM above 16 MiB, in 64 KiB, below 4 GiB: QEMU's pc_cmos_init() */
 #define PAGE	    4096
 
 struct work {
@@ -62,7 +65,7 @@ __asm__("	.text\n"
 	"	ret\n"
 	"	.size dirty_pause, . - dirty_pause\n");
 
-static u32 next = DIRTY_GPA, stored;
+static u32 next = DIRTY_GPA, end, stored;
 
 static void dirty_pages(u32 gpa, u32 pages, u32 value)
 {
@@ -72,6 +75,12 @@ static void dirty_pages(u32 gpa, u32 pages, u32 value)
 		dirty_eights(gpa, eights, value);
 	if (pages % 8)
 		dirty_ones(gpa + 8 * eights * PAGE, pages % 8, value);
+}
+
+static u32 cmos_read(u8 at)
+{
+	out8(0x70, at);
+	return in8(0x71);
 }
 
 static bool byte_waits(void)
@@ -98,7 +107,7 @@ static u32 number_read(void)
 
 static void turn(const struct work *w)
 {
-	if (next + w->pages * PAGE > DIRTY_GPA + DIRTY_BYTES)
+	if (next + w->pages * PAGE > end)
 		next = DIRTY_GPA;
 	dirty_pages(next, w->pages, ++stored);
 	next += w->pages * PAGE;
@@ -108,7 +117,9 @@ static void turn(const struct work *w)
 unsigned guest_main(void)
 {
 	/* Every page is there, and has content, before anything is timed. */
-	dirty_pages(DIRTY_GPA, DIRTY_BYTES / PAGE, 0x6d656d21);
+	end = (16u << 20) + ((cmos_read(CMOS_ABOVE) | cmos_read(CMOS_ABOVE + 1) << 8) << 16) -
+	      DIRTY_LEFT;
+	dirty_pages(DIRTY_GPA, (end - DIRTY_GPA) / PAGE, 0x6d656d21);
 	for (;;) {
 		struct work w;
 
@@ -118,7 +129,7 @@ unsigned guest_main(void)
 		w.turns = number_read();
 		if (!w.pages)
 			return GUEST_OK;
-		if (!w.pause || w.pages > DIRTY_BYTES / PAGE)
+		if (!w.pause || w.pages > (end - DIRTY_GPA) / PAGE)
 			guest_panic("dirty: a line is PAGES PAUSE TURNS");
 		while (!byte_waits())
 			turn(&w);

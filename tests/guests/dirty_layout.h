@@ -3,7 +3,7 @@
 #ifndef GUESTS_DIRTY_LAYOUT_H
 #define GUESTS_DIRTY_LAYOUT_H
 
-#define DIRTY_GPA   0x2000000 /* of 512 MiB, all but the first 32 and the last */
-#define DIRTY_BYTES 0x1df00000
+#define DIRTY_GPA  0x2000000
+#define DIRTY_LEFT 0x100000 /* at the end of RAM */
 
 #endif

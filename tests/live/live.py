@@ -261,21 +261,26 @@ class Qmp:
     """As much of QMP as the tests need."""
 
     def __init__(self, path, process, seconds=30):
-        end = time.monotonic() + seconds * SLOW
-        while True:
-            self.socket = socket.socket(socket.AF_UNIX)
-            try:
-                self.socket.connect(path)
-                break
-            except OSError:
-                self.socket.close()
-                expect(process.poll() is None and time.monotonic() < end, "no QMP socket")
-                time.sleep(0.01)
+        self.socket = self.connect(path, process, seconds)
         self.socket.settimeout(120 * SLOW)
         self.lines = self.socket.makefile("r")
         self.events = []
         self.lines.readline()
         self("qmp_capabilities")
+
+    @staticmethod
+    def connect(path, process, seconds=30):
+        """To a socket that this process will listen on."""
+        end = time.monotonic() + seconds * SLOW
+        while True:
+            found = socket.socket(socket.AF_UNIX)
+            try:
+                found.connect(path)
+                return found
+            except OSError:
+                found.close()
+                expect(process.poll() is None and time.monotonic() < end, f"nobody listens on {path}")
+                time.sleep(0.01)
 
     def __call__(self, command, **arguments):
         message = {"execute": command, "arguments": arguments}
