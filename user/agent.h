@@ -19,6 +19,7 @@
 #define AGENT_VERSION  4
 #define AGENT_RANGES   64
 #define AGENT_STALL_NS 3000000000ull
+#define AGENT_START_NS 10000000000ull
 #define AGENT_VCPUS    256
 
 enum agent_type {
@@ -50,7 +51,8 @@ enum agent_type {
 
 	/* What an instruction did that KVM could not emulate; text: struct agent_stepped */
 	AGENT_STEPPED = 10,
-	/* Pages mode: the first vCPU is about to run; the agent waits for AGENT_OK, 10 s at most */
+	/* Pages mode: the first vCPU is about to run; the agent waits for AGENT_OK, AGENT_START_NS
+	 * at most */
 	AGENT_STARTING = 11,
 	/* num: CLOCK_MONOTONIC before the first slot's log was read, which set of struct
 	 * agent_pages has it, 1 when no vCPU is in KVM_RUN. Answers AGENT_HARVEST */

@@ -9,10 +9,9 @@
 #include <signal.h>
 #include <string.h>
 
-#define TICK_MS		 250
-#define ENDING_WAIT_NS	 2000000000ull
-#define STARTING_WAIT_NS 10000000000ull
-#define STACK_BYTES	 (256 * 1024)
+#define TICK_MS	       250
+#define ENDING_WAIT_NS 2000000000ull
+#define STACK_BYTES    (256 * 1024)
 
 struct heart {
 	u64 beat;
@@ -177,7 +176,7 @@ void agent_starting(struct agent *a)
 		agent_say(a, AGENT_STARTING, 0, 0, 0, 0);
 	a->starting = true;
 	pthread_mutex_unlock(&a->lock);
-	answer_await(&a->started, STARTING_WAIT_NS);
+	answer_await(&a->started, AGENT_START_NS);
 	answered(&a->started);
 }
 

@@ -227,7 +227,7 @@ static void message(struct record *r, const struct agent_msg *msg)
 		break;
 	case AGENT_STARTING:
 		if (r->log)
-			record_pages_start(r);
+			record_pages_start(r, t_ns);
 		link_send(r->link, AGENT_OK, AGENT_STARTING, 0, WHY_NONE);
 		break;
 	case AGENT_HARVESTED:

@@ -230,8 +230,8 @@ static void compared_put(struct record *r, u64 t_ns)
 	record_take(r, &ev.h);
 }
 
-/* Nobody runs. Everything is as it was found from now on. */
-static void exact_pass(struct record *r, u8 how)
+/* Of all of memory. False when nothing is known of it any more. */
+static bool copy_all(struct record *r, u8 how)
 {
 	int err = 0;
 
@@ -240,24 +240,41 @@ static void exact_pass(struct record *r, u8 how)
 	record_flush(r, record_now(r));
 	if (!r->log->failed)
 		err = copies_pass(r, how);
-
 	if (!err && !r->log->failed)
 		err = scrub_settle(r);
 	if (err)
 		give_up(r, err);
-	else if (!r->log->failed)
+	return !r->log->failed;
+}
+
+/* Nobody runs. Everything is as it was found from now on. */
+static void exact_pass(struct record *r, u8 how)
+{
+	if (copy_all(r, how))
 		compared_put(r, record_now(r));
 }
 
-void record_pages_start(struct record *r)
+void record_pages_start(struct record *r, u64 asked_ns)
 {
 	struct record_pages *p = r->log;
+	const u64 since_ns = record_now(r);
 
-	if (p->begun || r->over || !fits(r))
+	if (p->begun || r->over || !fits(r) || !copy_all(r, VERSION_HOW_PASS))
 		return;
+	if (record_now(r) >= asked_ns + AGENT_START_NS) {
+		record_say("to copy the guest's memory took %.1f s, and it began meanwhile: what "
+			   "was stored "
+			   "until now is not known",
+			   (double)(record_now(r) - asked_ns) / 1e9);
+		r->arm_due = true;
+		/* All of it is to be told again. */
+		record_flush(r, record_now(r));
+		regions_clear(&p->copies);
+		return;
+	}
+	compared_put(r, record_now(r));
 	for (size_t i = 0; i < p->nram; i++)
-		cover_slot(r, record_now(r), &p->ram[i], true, WHY_NONE);
-	exact_pass(r, VERSION_HOW_PASS);
+		cover_slot(r, since_ns, &p->ram[i], true, WHY_NONE);
 	p->begun = true;
 	p->log_ns = p->next_log_ns = record_now(r);
 }
@@ -492,10 +509,12 @@ void record_pages_armed(struct record *r)
 	if (p->begun)
 		return;
 	ask_to_hold(r);
+	/* What is found now is what was there when it began to be observed, not before. */
+	const u64 since_ns = record_now(r);
 	if (p->held)
 		exact_pass(r, VERSION_HOW_PASS);
 	for (size_t i = 0; i < p->nram; i++)
-		cover_slot(r, record_now(r), &p->ram[i], true, WHY_NONE);
+		cover_slot(r, since_ns, &p->ram[i], true, WHY_NONE);
 	p->begun = true;
 	record_pages_go_on(r);
 }

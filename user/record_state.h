@@ -119,7 +119,7 @@ int record_pages_open(struct record *r); /* 0 or -ENOMEM */
 void record_pages_close(struct record *r);
 void record_pages_vmm(struct record *r);
 void record_pages_slot(struct record *r, const struct agent_msg *msg, u64 t_ns);
-void record_pages_start(struct record *r);
+void record_pages_start(struct record *r, u64 asked_ns);
 /* The log is on, in a guest that runs already. */
 void record_pages_armed(struct record *r);
 /* Stops the vCPUs and copies what changed: memory is known exactly until they go on. False when it

@@ -16,9 +16,9 @@ PAGE = 4096
 RAM = 0, 64 * MIB
 VGA = 0xa0000, 0xc0000  # no RAM, as offsets
 # tests/guests/dirty.c: so many pages a turn, so long an empty loop after it
-PACE = sized("64 20000", "1 20000") + " 1000000\n"
+PACE = sized("64 20000", "64 5000") + " 1000000\n"
 ROMS = 0xc0000, 0x100000  # kvmvapic's is the new QEMU's own
-SLOWLY, FAST = sized(8 * MIB, MIB), 2000 * MIB
+SLOWLY, FAST = 8 * MIB, 2000 * MIB
 SYNCS = 3  # how often QEMU reads the log, at least
 
 

@@ -5,6 +5,7 @@ page next to what the guest is known to have made of it; and who is said to have
 import collections
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -195,6 +196,42 @@ def recorder_stands_still(store):
         store.append(running)
 
 
+def begins_late(store):
+    """The recorder has not copied memory when the agent lets the guest go: nothing is claimed of the time before."""
+    args = qemu("stores", "-S", exit_device=False)
+    with Whole(tap.path("late"), args, RAM, mode="pages") as running:
+        running.process.send_signal(signal.SIGSTOP)
+        running.qmp("cont")
+        running.console.wait("operations", 120)
+        running.process.send_signal(signal.SIGCONT)
+        running.err.wait("it began meanwhile", 60)
+        running.console.wait(": ok", 120)
+        running.end()
+        store.append(running)
+    begun = [row["t_ns"] for row in info(running.trace)["coverage"] if row["origin"] == "vcpu" and row["on"]]
+    moments = [row for row in export(running.trace, "0+64M", "content") if row["why"] == "start"]
+    expect(begun and moments and min(begun) >= 10e9 / SLOW, (begun, len(moments)))
+    for row in export(running.trace, "0+64M", "version"):
+        expect(row["t_ns"] >= min(begun) and row["t0_ns"] >= 10e9 / SLOW, row)
+
+
+def mostly_known(guest):
+    """But for what the BIOS took for RAM before."""
+    done = run([VMBLAME, "verify", guest.trace, "--ram", guest.saved["end"]])
+    unknown = int(re.search(r" 0 differ, (\d+) are not known", done.out)[1])
+    expect(unknown <= 128 << 10, done.out)
+
+
+def begun_from(store):
+    """With --from in the midst of it: all is known from then on."""
+    args = qemu("stores", exit_device=False)
+    with Whole(tap.path("from"), args, RAM, mode="pages", options=("--from", "console:operations")) as running:
+        running.console.wait("operations", 120)
+        running.mark()
+        running.end()
+        store.append(running)
+
+
 def agent_stands_still(store):
     """Its thread alone, longer than either side waits for the other; a mark then says that it is not exact."""
     args = qemu("stores", exit_device=False)
@@ -231,6 +268,15 @@ def gap():
         tap.attempt("still: the end is what pmemsave says", done[0].show, "end")
         tap.attempt("still: verify finds all as it is recorded, and as pmemsave says", done[0].verify)
         tap.attempt("still: each version is a state that the page had", versions_real, done[0], 10)
+    done = []
+    if tap.attempt("memory is copied late: the guest goes on, and nothing is claimed of before", begins_late, done):
+        tap.attempt("late: verify finds all as it is recorded, and as pmemsave says", done[0].verify)
+        tap.attempt("late: nearly all of the end is known", mostly_known, done[0])
+    done = []
+    if tap.attempt("--from a line on the console", begun_from, done):
+        for moment in done[0].saved:
+            tap.attempt(f"--from: {moment}: all of RAM is what pmemsave says", done[0].show, moment)
+        tap.attempt("--from: verify finds all as it is recorded, and as pmemsave says", done[0].verify)
     done = []
     if tap.attempt("the agent's thread stands still: the guest goes on", agent_stands_still, done):
         tap.attempt("stalled: the end is what pmemsave says", done[0].show, "end")
