@@ -73,7 +73,8 @@ static struct moment trusted_since(const struct coverage *c, const struct state 
 	if (!vcpu.on || (!virtqueue.on && !compared))
 		return MOMENT_END;
 	since = compared ? vcpu.since : moment_max(vcpu.since, virtqueue.since);
-	coverage_losses(c, gpa, MOMENT_START, limit, &losses);
+	const struct comparison *last = state_compared(s, gpa, limit);
+	coverage_losses(c, gpa, last ? last->at : MOMENT_START, limit, &losses);
 	if (losses.count)
 		since = moment_max(since, (struct moment){losses.t1_ns, UINT64_MAX});
 	const struct blind vhost = coverage_blind(c, ORIGIN_VHOST, gpa, since, limit);
@@ -91,7 +92,7 @@ static int spans_build(struct image *m, const struct state *s)
 
 	if (err)
 		return err;
-	const size_t max = 2 * (1 + c.ncovers + c.nlosses + s->nrings);
+	const size_t max = 2 * (1 + c.ncovers + c.nlosses + s->nrings + s->ncomparisons);
 	u64 *cuts = malloc(max * sizeof(*cuts));
 	m->spans = malloc(max * sizeof(*m->spans));
 	if (!cuts || !m->spans) {
@@ -113,6 +114,10 @@ static int spans_build(struct image *m, const struct state *s)
 	for (size_t i = 0; i < s->nrings; i++) {
 		cuts[n++] = s->rings[i].gpa;
 		cuts[n++] = s->rings[i].end;
+	}
+	for (size_t i = 0; i < s->ncomparisons; i++) {
+		cuts[n++] = s->comparisons[i].gpa;
+		cuts[n++] = s->comparisons[i].end;
 	}
 	qsort(cuts, n, sizeof(*cuts), u64_order);
 	u64 at = m->gpa;

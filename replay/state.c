@@ -135,6 +135,17 @@ const struct comparison *state_comparison(const struct state *s, u64 gpa, struct
 	return found;
 }
 
+const struct comparison *state_compared(const struct state *s, u64 gpa, struct moment limit)
+{
+	for (size_t i = s->ncomparisons; i--;) {
+		const struct comparison *c = &s->comparisons[i];
+
+		if (gpa >= c->gpa && gpa < c->end && moment_before(c->at, limit))
+			return c;
+	}
+	return NULL;
+}
+
 static int state_take(struct state *s, const struct event *ev, u64 seq)
 {
 	switch (ev->kind) {

@@ -93,6 +93,26 @@ static void a_loss_hides_what_was_there(void **state)
 	scribe_end(&s);
 }
 
+static void a_comparison_after_a_loss_tells_what_is_there(void **state)
+{
+	struct scribe s;
+
+	(void)state;
+	scribe_begin(&s);
+	scribe_watch(&s, 0x1000, 0x1000);
+	scribe_store(&s, 0x1000, "aaaa", MMIO_DONE_EXITED); /* 3 */
+	scribe_compared(&s, 0x1000, 2, 0, 0);		    /* 4 */
+	scribe_loss(&s, 1, 4500, 4600, 0x1000, 0x1004, 1 << ORIGIN_VCPU);
+	scribe_compared(&s, 0x1000, 2, 4000, 0); /* 6 */
+	scribe_loss(&s, 1, 6500, 6600, 0x1000, 0x1001, 1 << ORIGIN_VCPU);
+	scribe_read(&s);
+	holds(&s, 0x1000, after(4), "aaaa");
+	holds(&s, 0x1000, after(5), "????");
+	holds(&s, 0x1000, after(6), "aa??");
+	holds(&s, 0x1000, MOMENT_END, "?a??");
+	scribe_end(&s);
+}
+
 static void a_gap_in_the_watch_hides_what_was_there(void **state)
 {
 	struct scribe s;
@@ -245,6 +265,7 @@ int main(void)
 		cmocka_unit_test(looks_count_and_devices_too),
 		cmocka_unit_test(a_transfer_without_bytes_hides_what_was_there),
 		cmocka_unit_test(a_loss_hides_what_was_there),
+		cmocka_unit_test(a_comparison_after_a_loss_tells_what_is_there),
 		cmocka_unit_test(a_gap_in_the_watch_hides_what_was_there),
 		cmocka_unit_test(unwatched_memory_is_known_only_when_looked_at),
 		cmocka_unit_test(used_rings_are_not_known),
