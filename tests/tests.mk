@@ -54,7 +54,11 @@ unit-tests: $(unit_tests) $(format_tests)
 logic_tests := $(unit_tests) $(format_tests) $(wildcard tests/cli/*.sh)
 check_plain := tests/check_form.sh $(logic_tests)
 check_vm    := $(wildcard tests/vm/test_*.sh)
-check_live  := $(live_c) $(wildcard tests/live/*.sh) $(filter-out tests/live/live.py,$(wildcard tests/live/*.py))
+# These start a nested host themselves.
+boots_live  := tests/live/linux_pages.py
+check_boots := $(check_vm) $(boots_live)
+check_live  := $(live_c) $(wildcard tests/live/*.sh) \
+	$(filter-out tests/live/live.py $(boots_live),$(wildcard tests/live/*.py))
 # A guest under TCG does not depend on the host: these are for "here" alone.
 check_tcg   := tests/live/full.py tests/live/full_arm.py
 check_kvm   := $(filter-out $(check_tcg),$(check_live))
@@ -79,9 +83,9 @@ check-vm: test-deps
 	@$(MAKE) --no-print-directory check-nested
 .PHONY: check-all check-nested
 check-all: all guests guests-aarch64 unit-tests $(live_c) $(live_made)
-	@tests/vm/matrix "$(hosts)" "$(check_plain) tests/check_build.sh $(check_live) $(check_vm)" "$(nested_live)"
+	@tests/vm/matrix "$(hosts)" "$(check_plain) tests/check_build.sh $(check_live)" "$(check_boots)" "$(nested_live)"
 check-nested: all guests $(live_c) $(live_made)
-	@tests/vm/matrix "$(nested_hosts)" "" "$(check_kvm)"
+	@tests/vm/matrix "$(nested_hosts)" "" "" "$(check_kvm)"
 # By tests/check_build.sh, with B and EXTRA_CFLAGS set.
 .PHONY: check-sanitized
 check-sanitized: all unit-tests
@@ -89,7 +93,7 @@ check-sanitized: all unit-tests
 check-unit: all unit-tests
 	@sh tests/run.sh $(check_plain)
 check-live: all guests guests-aarch64 $(live_c) $(live_made)
-	@sh tests/run.sh $(check_live)
+	@sh tests/run.sh $(check_live) $(boots_live)
 check-form: all
 	@sh tests/check_form.sh
 check-layers:

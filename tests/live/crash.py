@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Crash-safe: whatever becomes of the recorder or its file, the guest finishes its work, and what was
-sealed before can be read. KILLS sets how often the recorder is killed (25; on nested hosts 4),
+sealed before can be read. KILLS sets how often the recorder is killed (20; on nested hosts 4),
 SEED when."""
 import os
 import random
@@ -15,7 +15,7 @@ from live import (OK, SLOW, Tap, expect, info, ledger, qemu, ranges, record_args
                   unwritable, VMBLAME, watch, who)
 
 tap = Tap()
-KILLS = int(os.environ.get("KILLS", sized("25", "4")))
+KILLS = int(os.environ.get("KILLS", sized("20", "4")))
 SEED = int(os.environ.get("SEED", str(random.randrange(10**6))))
 GUEST = "stores-small"
 LOOP = "stores-crash"  # spreads its stores over some seconds, so that a kill falls between them
