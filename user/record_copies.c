@@ -307,8 +307,9 @@ static int page_or_zeroes(struct record *r, const struct ram *ram, u64 off, u8 h
 	return page_take(r, &copy, NULL);
 }
 
-/* Bytes [from, to) of a slot. A log may begin with all pages in it: of many, those that were never
- * touched are zeroes, and not read. */
+/* Bytes [from, to) of a slot. Pages that were never touched are zeroes, and not read: that would
+ * fill the holes of memory that is shared. A log may begin with all pages in it, but does not name
+ * a few of those. */
 int copies_range(struct record *r, const struct ram *ram, u64 from, u64 to, u8 how)
 {
 	struct record_pages *p = r->log;
@@ -321,7 +322,7 @@ int copies_range(struct record *r, const struct ram *ram, u64 from, u64 to, u8 h
 		if (step > VMM_WINDOW_MAX)
 			step = VMM_WINDOW_MAX;
 		memset(touched, true, sizeof(touched));
-		if (step >= MANY)
+		if (step >= MANY || how != VERSION_HOW_LOG)
 			vmm_memory_touched(&p->memory, ram->hva + from, step, touched);
 		for (u64 k = 0; k < step && !err; k++)
 			err = page_or_zeroes(r, ram, from + k * PAGE, how, touched[k]);

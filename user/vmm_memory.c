@@ -5,9 +5,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "user/cleanup.h"
@@ -78,6 +80,13 @@ static int file_open(pid_t pid, dev_t dev, ino_t inode)
 	return fd;
 }
 
+static bool is_huge(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC;
+}
+
 static void mapping_find(struct vmm_memory *m, u64 hva)
 {
 	char line[512];
@@ -104,9 +113,17 @@ static void mapping_find(struct vmm_memory *m, u64 hva)
 		m->end = end;
 		m->anonymous = !inode && mode[3] == 'p';
 		m->offset = offset;
-		/* A private mapping has pages of its own besides. */
-		if (inode && mode[3] == 's')
+		if (inode)
 			m->file = file_open(m->pid, makedev(major, minor), inode);
+		/* Such a file says that all of it is data; no page of it is swapped, and what the
+		 * guest or the VMM touched is in the VMM's page tables. */
+		if (m->file >= 0 && is_huge(m->file))
+			m->anonymous = true;
+		/* Other private mappings have pages of their own besides the file's. */
+		if (m->anonymous || mode[3] == 'p') {
+			fd_cleanup(&m->file);
+			m->file = -1;
+		}
 		return;
 	}
 }

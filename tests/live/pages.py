@@ -3,6 +3,7 @@
 """Pages mode: what memory held at marks and at the end, next to what QEMU saved then; each version of a
 page next to what the guest is known to have made of it; and who is said to have opened it."""
 import collections
+import contextlib
 import json
 import os
 import re
@@ -326,6 +327,28 @@ def back_end_whole(name, *options):
     expect(bool(held) == ("memfd" in " ".join(options)), held)
 
 
+@contextlib.contextmanager
+def huge_pages(n):
+    """So many more of 2 MiB, for a while; whether there are."""
+    path = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+    if not os.path.exists(path):
+        yield False
+        return
+    with open(path, encoding="ascii") as text:
+        before = int(text.read())
+
+    def reserve(number):
+        with open(path, "r+", encoding="ascii") as text:
+            text.write(str(number))
+        with open(path, encoding="ascii") as text:
+            return int(text.read())
+
+    try:
+        yield reserve(before + n) == before + n
+    finally:
+        reserve(before)
+
+
 def back_ends():
     shared = os.path.join("/dev/shm", f"vmblame-test-{os.getpid()}")
     tap.attempt("RAM in a memfd: exact, and its holes are not filled", back_end_whole, "memfd", "-object",
@@ -335,6 +358,13 @@ def back_ends():
                 "pc,memory-backend=m")
     if os.path.exists(shared):
         os.unlink(shared)
+    with huge_pages(40) as there:
+        if there:
+            tap.attempt("RAM in huge pages: exact, and its holes are not filled", back_end_whole, "huge",
+                        "-object", "memory-backend-memfd,id=m,size=64M,share=on,hugetlb=on,hugetlbsize=2M",
+                        "-machine", "pc,memory-backend=m")
+        else:
+            tap.not_applicable("RAM in huge pages", "this host has no 80 MiB of them")
     nodes = []
     for n in range(2):
         nodes += ["-object", f"memory-backend-ram,id=m{n},size=32M", "-numa", f"node,memdev=m{n}"]
