@@ -73,7 +73,7 @@ static struct moment trusted_since(const struct coverage *c, const struct state 
 	if (!vcpu.on || (!virtqueue.on && !compared))
 		return MOMENT_END;
 	since = compared ? vcpu.since : moment_max(vcpu.since, virtqueue.since);
-	const struct comparison *last = state_compared(s, gpa, limit);
+	const struct comparison *last = state_comparison_before(s, gpa, limit);
 	coverage_losses(c, gpa, last ? last->at : MOMENT_START, limit, &losses);
 	if (losses.count)
 		since = moment_max(since, (struct moment){losses.t1_ns, UINT64_MAX});
@@ -116,8 +116,12 @@ static int spans_build(struct image *m, const struct state *s)
 		cuts[n++] = s->rings[i].end;
 	}
 	for (size_t i = 0; i < s->ncomparisons; i++) {
-		cuts[n++] = s->comparisons[i].gpa;
-		cuts[n++] = s->comparisons[i].end;
+		const struct comparison *one = &s->comparisons[i];
+
+		if (one->gpa > m->gpa && one->gpa < m->end) /* most are of all memory */
+			cuts[n++] = one->gpa;
+		if (one->end > m->gpa && one->end < m->end)
+			cuts[n++] = one->end;
 	}
 	qsort(cuts, n, sizeof(*cuts), u64_order);
 	u64 at = m->gpa;

@@ -120,22 +120,19 @@ static int comparison_add(struct state *s, const struct event_compared *ev, u64 
 
 const struct comparison *state_comparison(const struct state *s, u64 gpa, struct moment from)
 {
-	const struct comparison *found = NULL;
-
+	if (moment_is_end(from))
+		return state_comparison_before(s, gpa, from);
 	for (size_t i = 0; i < s->ncomparisons; i++) {
 		const struct comparison *c = &s->comparisons[i];
 
-		if (gpa < c->gpa || gpa >= c->end)
-			continue;
-		if (!moment_is_end(from) && !moment_before(c->at, from))
+		if (gpa >= c->gpa && gpa < c->end && !moment_before(c->at, from))
 			return c;
-		if (moment_is_end(from))
-			found = c;
 	}
-	return found;
+	return NULL;
 }
 
-const struct comparison *state_compared(const struct state *s, u64 gpa, struct moment limit)
+const struct comparison *state_comparison_before(const struct state *s, u64 gpa,
+						 struct moment limit)
 {
 	for (size_t i = s->ncomparisons; i--;) {
 		const struct comparison *c = &s->comparisons[i];

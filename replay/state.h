@@ -70,7 +70,8 @@ const struct ring *state_vhost(const struct state *s, u64 gpa, struct moment fro
  * NULL. */
 const struct comparison *state_comparison(const struct state *s, u64 gpa, struct moment from);
 /* The last one before a moment, or NULL: what was lost ahead of it hides no byte after it. */
-const struct comparison *state_compared(const struct state *s, u64 gpa, struct moment limit);
+const struct comparison *state_comparison_before(const struct state *s, u64 gpa,
+						 struct moment limit);
 /* The moment of event number seq. 0, -ENOENT when the trace has no such event, or -errno. */
 int event_moment(struct reader *r, u64 seq, struct moment *out);
 

@@ -96,8 +96,9 @@ int copies_put(struct record *r, struct copy *copy, const u8 *now)
 	state->since_ns = copy->t0_ns;
 	state->until_ns = copy->t_ns;
 	state->log_ns = copy->log_ns = p->log_ns;
-	/* While something waits, that is not yet what this will be compared with. */
-	state->same = !state->waiting && !memcmp(was, now, PAGE);
+	/* While something waits, that is not yet what this will be compared with; what was copied
+	 * too late is told again. */
+	state->same = !state->waiting && (p->begun || !p->late) && !memcmp(was, now, PAGE);
 	if (state->same)
 		return 0;
 	if (p->begun) {

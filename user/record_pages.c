@@ -230,7 +230,7 @@ static void compared_put(struct record *r, u64 t_ns)
 	record_take(r, &ev.h);
 }
 
-/* Of all of memory. False when nothing is known of it any more. */
+/* All of memory. False when nothing is known of it any more. */
 static bool copy_all(struct record *r, u8 how)
 {
 	int err = 0;
@@ -263,13 +263,9 @@ void record_pages_start(struct record *r, u64 asked_ns)
 		return;
 	if (record_now(r) >= asked_ns + AGENT_START_NS) {
 		record_say("to copy the guest's memory took %.1f s, and it began meanwhile: what "
-			   "was stored "
-			   "until now is not known",
+			   "was stored until now is not known",
 			   (double)(record_now(r) - asked_ns) / 1e9);
-		r->arm_due = true;
-		/* All of it is to be told again. */
-		record_flush(r, record_now(r));
-		regions_clear(&p->copies);
+		p->late = r->arm_due = true;
 		return;
 	}
 	compared_put(r, record_now(r));

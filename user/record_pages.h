@@ -74,6 +74,7 @@ struct record_pages {
 	bool asked;	      /* the agent has not answered yet */
 	bool held;	      /* the vCPUs stand still, as its last answer has it */
 	bool begun;	      /* the first pass is done */
+	bool late;	      /* it came to its end when the guest ran already */
 	bool failed;	      /* its memory cannot be read any more */
 	bool ended;	      /* and need not: the last pass is done */
 	bool ending;	      /* the VMM ends: its vCPUs stand still, and the log was read */

@@ -13,20 +13,13 @@ int regions_open(struct regions *r, size_t more_size)
 	return r->at ? 0 : -ENOMEM;
 }
 
-void regions_clear(struct regions *r)
+void regions_close(struct regions *r)
 {
 	for (size_t i = 0; r->at && i < r->max; i++)
 		if (r->at[i].bytes) {
 			munmap(r->at[i].bytes, REGION_BYTES);
 			free(r->at[i].more);
-			r->at[i] = (struct region){0};
 		}
-	r->n = 0;
-}
-
-void regions_close(struct regions *r)
-{
-	regions_clear(r);
 	free(r->at);
 	r->at = NULL;
 }

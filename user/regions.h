@@ -28,7 +28,6 @@ struct regions {
 /* 0 or -ENOMEM. */
 int regions_open(struct regions *r, size_t more_size);
 void regions_close(struct regions *r);
-void regions_clear(struct regions *r); /* all zeroes again */
 /* The region that holds the address; NULL when there is none and none is to be made, or no memory
  * for it. */
 struct region *regions_find(struct regions *r, u64 address, bool make);

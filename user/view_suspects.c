@@ -94,7 +94,7 @@ void view_suspects_close(struct view_suspects *s)
 	s->book = NULL;
 }
 
-/* Somebody opened the page: who stores to it after that does so without a fault. */
+/* By a vCPU, whose fault is told of: who stores to the page after that does so without one. */
 static bool was_opened(const struct suspects *s)
 {
 	for (size_t i = 0; i < s->n; i++)
@@ -112,10 +112,11 @@ static bool is_near(const struct suspect *s)
 /* Whether a vCPU may have stored that none of these tells of. */
 static bool any_vcpu(const struct suspects *s)
 {
-	for (size_t i = 0; i < s->n && !was_opened(s); i++)
-		if (is_near(&s->list[i]))
-			return false;
-	return true;
+	bool near = false;
+
+	for (size_t i = 0; i < s->n; i++)
+		near |= is_near(&s->list[i]);
+	return !near || was_opened(s);
 }
 
 static u64 linear(const struct suspect *s)

@@ -26,7 +26,9 @@ if [ $# -gt 1 ]; then
 		n=$((n + 1))
 		cp "$modules/$path" "$tree/modules/$n-${path##*/}"
 	done
-	ls "$tree"/modules/*-"$1".ko >/dev/null
+	for module; do
+		ls "$tree"/modules/*-"$module".ko >/dev/null
+	done
 fi
 # The same bytes each time: what lies where does not depend on who packed it, or when.
 find "$tree" -exec touch -h -d @0 {} +
